@@ -1,0 +1,128 @@
+"""Contracts between agents and the runner: what is acted with, what is learned, what is saved."""
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Bool, Float32, Int64
+
+from mtrl.config import RunConfig
+from mtrl.registry import Registry
+from mtrl.types import Actions, Observations, State, TaskIds
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What an agent is built for.
+
+    Attributes:
+        task_names: The suite's tasks, in order.
+        obs_mask: `[task, obs]` bool, which observation numbers are real.
+        action_mask: `[task, act]` bool, which action numbers are real.
+        device: Where the agent lives.
+        seed: Fixes initial weights and all sampling of the agent.
+    """
+
+    task_names: tuple[str, ...]
+    obs_mask: Bool[torch.Tensor, "task obs"]
+    action_mask: Bool[torch.Tensor, "task act"]
+    device: torch.device
+    seed: int
+
+    @property
+    def num_tasks(self) -> int:
+        """Tasks in the suite."""
+        return len(self.task_names)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Transitions of an update, the same number for each task, sorted by task.
+
+    `terminated` is 1 where no value follows; a truncated episode has 0 and its last observation as `next_obs`.
+    """
+
+    obs: Float32[torch.Tensor, "batch obs"]
+    action: Float32[torch.Tensor, "batch act"]
+    reward: Float32[torch.Tensor, " batch"]
+    next_obs: Float32[torch.Tensor, "batch obs"]
+    terminated: Float32[torch.Tensor, " batch"]
+    task_id: Int64[torch.Tensor, " batch"]
+
+
+Metrics = dict[str, torch.Tensor]
+"""Name to a detached scalar, or to one number a task (`[task]`)."""
+
+
+class Policy(Protocol):
+    """What evaluation and video need of an agent."""
+
+    def act(self, obs: Observations, task_id: TaskIds, *, mode: bool) -> Actions:
+        """Actions for each slot; `mode` takes the most likely one instead of a sample."""
+        ...
+
+    def begin_episodes(self, mask: torch.Tensor) -> None:
+        """Called where new episodes begin (`[env]` bool); policies without memory ignore it."""
+        ...
+
+
+class OffPolicyAlgorithm(abc.ABC):
+    """An agent that learns from replayed transitions."""
+
+    @abc.abstractmethod
+    def act(self, obs: Observations, task_id: TaskIds, *, mode: bool) -> Actions:
+        """Actions `[env, act]` in [-1, 1], without gradient."""
+
+    def begin_episodes(self, mask: torch.Tensor) -> None:
+        """New episodes begin where `mask` is set. Nothing to do without memory."""
+
+    @abc.abstractmethod
+    def update(self, batch: Batch) -> Metrics:
+        """One gradient step of everything that learns. Losses are computed per task (`[task]`)."""
+
+    @abc.abstractmethod
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Named network parameters, for safetensors: all that acting needs, and the critics."""
+
+    @abc.abstractmethod
+    def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        """Takes parameters of the same names and shapes."""
+
+    @abc.abstractmethod
+    def get_state(self) -> State:
+        """Everything besides the weights that training needs to go on: optimisers, RNG, counters."""
+
+    @abc.abstractmethod
+    def set_state(self, state: State) -> None:
+        """Goes on from a state."""
+
+    @abc.abstractmethod
+    def parameter_counts(self) -> dict[str, int]:
+        """Learned numbers in each part, such as `{"actor": ..., "critics": ...}`."""
+
+
+@dataclass(frozen=True)
+class AgentPreset:
+    """One word for a way to train: a registered agent.
+
+    Attributes:
+        name: As on the command line, `--agent NAME`.
+        defaults: The run configuration that the preset starts from; its `algorithm` is a frozen dataclass with all
+            hyperparameters, whose fields become options (`--algorithm.gamma`).
+        build: `(algorithm config, problem) -> algorithm`; for a fixed policy (`zero`, `random`, `repeat`) a `Policy`.
+        cost: Rough cost of a run, for `--help`.
+        source: Paper or code that the settings are from.
+        trainable: False for the fixed policies.
+    """
+
+    name: str
+    defaults: RunConfig
+    build: Callable[[Any, Problem], Any]
+    cost: str
+    source: str
+    trainable: bool = True
+
+
+AGENTS: Registry[AgentPreset] = Registry("agent")

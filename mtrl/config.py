@@ -1,0 +1,147 @@
+"""Configuration of a run: frozen dataclasses, of which the command line is made and which `config.json` holds.
+
+The string under a field is its `--help`.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from mtrl.errors import UserError
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """Replay buffer."""
+
+    capacity_per_task: int = 100_000
+    """Transitions kept for each task; the oldest are overwritten."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Evaluation protocol."""
+
+    every: int = 50_000
+    """Environment steps a task between evaluations during training; 0 evaluates at the end alone."""
+    goals: int = 10
+    """Goals a task in evaluations during training; the final one always plays all of them."""
+    slots_per_task: int = 1
+    """Slots a task that evaluation is spread over."""
+    final: bool = True
+    """Evaluate on all training goals (A-eval) when training ends."""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Checkpoints."""
+
+    every: int = 20_000
+    """Environment steps a task between checkpoints."""
+    keep: int = 1
+    """Checkpoints kept besides the newest."""
+    replay: bool = True
+    """Save the replay buffer, without which a run cannot be resumed exactly."""
+    max_gigabytes: float = 20.0
+    """Upper bound on what checkpoints and replay may take on disk; a checkpoint that would pass it is not written."""
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Where metrics go besides the run folder's jsonl files."""
+
+    wandb: Literal["auto", "online", "offline", "off"] = "off"
+    """Weights & Biases: `auto` is online where a key or login exists and offline otherwise."""
+    wandb_project: str = "mtrl"
+    """wandb project."""
+    wandb_group: str = ""
+    """wandb group; empty: suite and agent."""
+    wandb_tags: tuple[str, ...] = ()
+    """wandb tags."""
+    tensorboard: bool = False
+    """Write TensorBoard event files into the run folder."""
+    trackers: tuple[str, ...] = ()
+    """Registered trackers of your own, by name."""
+    log_every: int = 1_000
+    """Environment steps a task between lines of metrics."""
+    video: bool = False
+    """Film one episode a task after the final evaluation."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run."""
+
+    suite: Annotated[str, tyro.conf.Positional] = "MT3"
+    """Suite (MT3, MT10, ...), a task (reach-v3), or tasks joined by commas."""
+    agent: str = "mtmhsac"
+    """Agent preset; `mtrl list agents` shows all."""
+    steps_per_task: int = 2_000_000
+    """Environment steps to train for, counted for each task."""
+    seed: int = 0
+    """Fixes initial weights, exploration and the order of goals."""
+    goal_seed: int = 42
+    """Fixes the goals themselves, so that agents and seeds are compared on the same ones."""
+    engine: str = "auto"
+    """Which engine runs the tasks: `auto` takes each task's own."""
+    slots_per_task: int = 1
+    """Environments of each task that are stepped together."""
+    workers: int = 0
+    """Worker processes that step environments; 0 takes one less than the cores, at least 1."""
+    device: str = "auto"
+    """Torch device: `auto`, `cpu`, `cuda`, `cuda:1`."""
+    warmup_steps: int = 4_000
+    """Environment steps a task with random actions before the first update."""
+    updates_per_step: float = 1.0
+    """Gradient updates for each step of the vector environment; below 1, an update every so many steps."""
+    run_folder: str = ""
+    """Where the run is written; empty: runs/SUITE/AGENT/seed-SEED."""
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    algorithm: Any = None
+    """Hyperparameters of the agent (set by the preset)."""
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain, JSON-ready form of a config dataclass."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(template: Any, values: dict[str, Any]) -> Any:
+    """The inverse of `to_dict`.
+
+    Args:
+        template: A config of the same type, whose nested types are used.
+        values: What `to_dict` gave; fields that are missing keep the template's value.
+
+    Raises:
+        UserError: A field is unknown or of another type.
+    """
+    known = {f.name: getattr(template, f.name) for f in dataclasses.fields(template)}
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise UserError(f"configuration field '{name}' is unknown to {type(template).__name__}: remove it")
+        current = known[name]
+        if dataclasses.is_dataclass(current) and not isinstance(current, type):
+            changes[name] = from_dict(current, value)
+        else:
+            changes[name] = tuple(value) if isinstance(value, list) else value
+    return dataclasses.replace(template, **changes)
+
+
+def differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted names of the fields in which two `to_dict` forms differ, with both values."""
+    result: dict[str, tuple[Any, Any]] = {}
+    for name in sorted({*one, *other}):
+        left, right = one.get(name), other.get(name)
+        if isinstance(left, dict) and isinstance(right, dict):
+            result |= differences(left, right, f"{prefix}{name}.")
+        elif left != right:
+            result[prefix + name] = (left, right)
+    return result

@@ -1,0 +1,140 @@
+"""Goals: which variations of a task exist, and which one each slot plays next."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from mtrl.errors import UserError
+from mtrl.tasks import TaskDefinition
+from mtrl.types import GoalRows, State
+
+INACTIVE = -1
+"""Goal index of a slot that has nothing left to play."""
+
+
+@dataclass(frozen=True)
+class GoalSet:
+    """The goals of every task of a suite: one table a task, `[goal_index, goal]` float64."""
+
+    name: str
+    rows: tuple[GoalRows, ...]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Goals of each task."""
+        return tuple(len(table) for table in self.rows)
+
+
+def make_goal_sets(tasks: Sequence[TaskDefinition], count: int, seed: int) -> tuple[GoalSet, GoalSet]:
+    """The training goals and the held-out goals of some tasks, disjoint.
+
+    A task's goals depend on the seed and on the task alone, not on its place in the suite (upstream's do).
+
+    Args:
+        tasks: Tasks, in the suite's order.
+        count: Goals a task in either set.
+        seed: The goal seed, apart from the run's seed.
+
+    Returns:
+        Two sets, `train` and `heldout`.
+
+    Raises:
+        UserError: A task cannot give that many distinct goals.
+    """
+    train, heldout = [], []
+    for task in tasks:
+        rows = np.ascontiguousarray(task.sample_goals(2 * count, seed), dtype=np.float64)
+        if len(np.unique(rows, axis=0)) != 2 * count:
+            raise UserError(f"task '{task.name}' gave fewer than {2 * count} distinct goals: ask for fewer a task")
+        train.append(rows[:count])
+        heldout.append(rows[count:])
+    return GoalSet("train", tuple(train)), GoalSet("heldout", tuple(heldout))
+
+
+class GoalSchedule(Protocol):
+    """Decides which goal each slot plays. Slots are numbered as in the vector environment."""
+
+    def first(self, slot: int) -> int:
+        """The goal index that the slot starts with, or `INACTIVE`."""
+        ...
+
+    def following(self, slot: int) -> int:
+        """The goal index of the slot's next episode, or `INACTIVE`. Called once when the current one begins."""
+        ...
+
+    def get_state(self) -> State:
+        """All that is needed to go on."""
+        ...
+
+    def set_state(self, state: State) -> None:
+        """Goes on from a state."""
+        ...
+
+
+class _CountingSchedule:
+    """A schedule whose choice is a pure function of the slot and of how many episodes the slot has had."""
+
+    def __init__(self, slots: int) -> None:
+        self._episodes = [0] * slots
+
+    def _goal(self, slot: int, episode: int) -> int:
+        raise NotImplementedError
+
+    def first(self, slot: int) -> int:
+        self._episodes[slot] = 0
+        return self._goal(slot, 0)
+
+    def following(self, slot: int) -> int:
+        self._episodes[slot] += 1
+        return self._goal(slot, self._episodes[slot])
+
+    def get_state(self) -> State:
+        return {"episodes": list(self._episodes)}
+
+    def set_state(self, state: State) -> None:
+        self._episodes = list(state["episodes"])
+
+
+class ResampleGoals(_CountingSchedule):
+    """A goal drawn anew for every episode, held for `trial_episodes` of them: training, and meta trials.
+
+    Args:
+        goal_counts: Goals to draw from, one number a slot.
+        seed: Fixes all draws.
+        trial_episodes: Consecutive episodes on the same goal.
+    """
+
+    def __init__(self, goal_counts: Sequence[int], seed: int, trial_episodes: int = 1) -> None:
+        super().__init__(len(goal_counts))
+        self._counts, self._seed, self._trial = list(goal_counts), seed, trial_episodes
+
+    def _goal(self, slot: int, episode: int) -> int:
+        stream = np.random.default_rng([self._seed, slot, episode // self._trial])
+        return int(stream.integers(self._counts[slot]))
+
+
+class EachGoalOnce(_CountingSchedule):
+    """Every goal of a task exactly once, dealt over the task's slots; then the slot is inactive: evaluation.
+
+    Args:
+        task_id: Task of each slot.
+        goal_counts: Goals of each task.
+        repeats: How often each goal is played.
+    """
+
+    def __init__(self, task_id: Sequence[int], goal_counts: Sequence[int], repeats: int = 1) -> None:
+        super().__init__(len(task_id))
+        slots_of: dict[int, list[int]] = {}
+        for slot, task in enumerate(task_id):
+            slots_of.setdefault(int(task), []).append(slot)
+        self._queues: dict[int, list[int]] = {}
+        for task, slots in slots_of.items():
+            goals = list(range(goal_counts[task])) * repeats
+            for place, slot in enumerate(slots):
+                self._queues[slot] = goals[place :: len(slots)]
+
+    def _goal(self, slot: int, episode: int) -> int:
+        queue = self._queues[slot]
+        return queue[episode] if episode < len(queue) else INACTIVE

@@ -1,0 +1,67 @@
+"""What a task is: the record under which it is registered, and the spec that agents see."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+
+from mtrl.registry import Registry
+from mtrl.types import GoalRows
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What an agent, an evaluation or a plot may know of a task.
+
+    Attributes:
+        name: Registered name, such as `reach-v3`.
+        obs_dim: Numbers in an observation before padding.
+        action_dim: Numbers in an action before padding; log-probabilities and target entropies use this one.
+        horizon: Steps after which an episode is truncated.
+        engine: Name of the engine that runs it.
+    """
+
+    name: str
+    obs_dim: int
+    action_dim: int
+    horizon: int
+    engine: str
+
+
+@dataclass(frozen=True)
+class TaskDefinition:
+    """A registered task.
+
+    `make(goal_visible)` builds a single environment: a `gymnasium.Env` with 1-D `Box` observation and action spaces
+    whose actions lie in [-1, 1]. Its `reset(seed=..., options={"goal": row})` starts the variation that `row` (float64,
+    `[goal]`) describes and must be a pure function of the seed and the row; its `step` puts `success` (bool or float)
+    in the info and truncates at the horizon. `make` and `sample_goals` must be picklable, since workers are spawned.
+
+    Attributes:
+        name: Registered name.
+        description: One line.
+        make: Builds one environment; `goal_visible` False hides the goal where the task has one in its observation.
+        sample_goals: `(count, seed) -> [count, goal]` float64, distinct rows, the same for the same arguments.
+        obs_dim: Numbers in an observation.
+        action_dim: Numbers in an action.
+        horizon: Steps after which an episode is truncated.
+        engine: Which engine runs it: `official` for Meta-World's own classes, `gymnasium` for a user's environment.
+    """
+
+    name: str
+    description: str
+    make: Callable[[bool], gymnasium.Env[Any, Any]]
+    sample_goals: Callable[[int, int], GoalRows]
+    obs_dim: int
+    action_dim: int
+    horizon: int
+    engine: str
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The part that is plain data."""
+        return TaskSpec(self.name, self.obs_dim, self.action_dim, self.horizon, self.engine)
+
+
+TASKS: Registry[TaskDefinition] = Registry("task")

@@ -1,0 +1,130 @@
+"""The contract of all vector environments."""
+
+import abc
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from mtrl.goals import GoalSchedule, GoalSet
+from mtrl.tasks import TaskSpec
+from mtrl.types import Actions, Flags, Observations, Rewards, State
+
+
+class StepInfo(TypedDict):
+    """What `step` returns besides observation and reward, one entry a slot, always all keys.
+
+    Attributes:
+        success: The task's success in the state after this step, before any autoreset.
+        final_obs: `[env, obs]`; where `final_mask` is set, the last observation of the episode that this step ended,
+            elsewhere the same as the returned observation. It is always the right "next observation" to store.
+        final_mask: Where an episode ended with this step.
+        goal_index: The goal that was played during this step; `mtrl.goals.INACTIVE` in an inactive slot.
+        active: False where the slot's schedule had nothing left before this step: ignore all its other entries.
+    """
+
+    success: Flags
+    final_obs: Observations
+    final_mask: Flags
+    goal_index: torch.Tensor
+    active: Flags
+
+
+class TaskVectorEnv(gymnasium.vector.VectorEnv, abc.ABC):
+    """Slots of one or several tasks, stepped together; torch in and out, on one device.
+
+    - Slots are sorted by task; `task_id[slot]` never changes.
+    - Autoreset is SAME_STEP: the step that ends an episode returns the first observation of the next one, and the last
+      one of the old in `final_obs`.
+    - Observations and actions are padded to the suite's largest; `obs_mask` and `action_mask` say what is real. Padding
+      in observations is zero; padding in actions is ignored.
+    - Actions lie in [-1, 1]; values outside are passed on as they are (upstream's rewards read the raw action).
+    - Every tensor that `reset` and `step` return belongs to the caller and is never written again.
+    - An episode is a pure function of (goal, episode seed, actions), and the episode seed one of (seed, slot, episode).
+    - Training never terminates on success; `terminated` is true only where the task itself has a terminal state.
+
+    Attributes:
+        tasks: The suite's tasks, in order.
+        task_id: `[env]` int64, index into `tasks`.
+        obs_mask: `[task, obs]` bool.
+        action_mask: `[task, act]` bool.
+        goal_set: The goals that `goal_index` refers to.
+        device: Where tensors live.
+    """
+
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": ["rgb_array"]}
+
+    def __init__(
+        self, tasks: Sequence[TaskSpec], task_id: Sequence[int], goal_set: GoalSet, device: torch.device
+    ) -> None:
+        self.tasks = tuple(tasks)
+        self.task_id = torch.tensor(list(task_id), dtype=torch.int64, device=device)
+        self.goal_set = goal_set
+        self.device = device
+        self.num_envs = len(task_id)
+        obs_dim, action_dim = max(t.obs_dim for t in tasks), max(t.action_dim for t in tasks)
+        self.obs_mask = torch.stack([torch.arange(obs_dim) < t.obs_dim for t in tasks]).to(device)
+        self.action_mask = torch.stack([torch.arange(action_dim) < t.action_dim for t in tasks]).to(device)
+        self.single_observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (obs_dim,), np.float32)
+        self.single_action_space = gymnasium.spaces.Box(-1.0, 1.0, (action_dim,), np.float32)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    @abc.abstractmethod
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, dict[str, Any]]:
+        """Starts the first episode of every slot.
+
+        Args:
+            seed: Fixes goals and episode seeds of everything that follows; None keeps the seed of before (0 at first).
+            options: `{"schedule": GoalSchedule}` plays that schedule; without one, goals are resampled every episode.
+
+        Returns:
+            Observations `[env, obs]` (zeros in inactive slots), and `{"goal_index": [env], "active": [env]}`.
+        """
+
+    @abc.abstractmethod
+    def step_async(self, actions: Actions) -> None:
+        """Begins a step; the caller may work meanwhile. `[env, act]` float32."""
+
+    @abc.abstractmethod
+    def step_wait(self) -> tuple[Observations, Rewards, Flags, Flags, StepInfo]:
+        """Ends the step that `step_async` began: observation, reward, terminated, truncated, info.
+
+        Raises:
+            WorkerDied: A worker ended and could not be restarted.
+        """
+
+    def step(self, actions: Actions) -> tuple[Observations, Rewards, Flags, Flags, StepInfo]:  # type: ignore[override]
+        """`step_async` and `step_wait`."""
+        self.step_async(actions)
+        return self.step_wait()
+
+    @abc.abstractmethod
+    def get_state(self) -> State:
+        """All that is needed to go on exactly, schedule included. Not while a step is under way."""
+
+    @abc.abstractmethod
+    def set_state(self, state: State) -> Observations:
+        """Goes on from a state of an equally built environment; returns the current observations `[env, obs]`.
+
+        The schedule in use must be of the same kind: call `reset(options={"schedule": ...})` first.
+        """
+
+    @abc.abstractmethod
+    def render_slot(self, slot: int) -> np.ndarray:
+        """An image of one slot, uint8 `[height, width, 3]`.
+
+        Raises:
+            UserError: The task cannot render, or no GL is there.
+        """
+
+
+def schedule_of(options: dict[str, Any] | None) -> GoalSchedule | None:
+    """The schedule in reset options, if any."""
+    return (options or {}).get("schedule")
