@@ -8,7 +8,7 @@ import numpy as np
 
 from mtrl.errors import UserError
 from mtrl.tasks import TaskDefinition
-from mtrl.types import GoalRows, State
+from mtrl.plain_types import GoalRows, State
 
 INACTIVE = -1
 """Goal index of a slot that has nothing left to play."""

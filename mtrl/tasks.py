@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium
 
 from mtrl.registry import Registry
-from mtrl.types import GoalRows
+from mtrl.plain_types import GoalRows
 
 
 @dataclass(frozen=True)

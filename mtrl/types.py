@@ -14,18 +14,15 @@ Shapes are written with jaxtyping and checked at run time in the tests alone.
 | `goal` | numbers that fix one variation of a task (a *goal*)                         |
 """
 
-from typing import Any
-
-import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Int64
+
+from mtrl.plain_types import GoalRows, State
 
 Observations = Float32[torch.Tensor, "env obs"]
 Actions = Float32[torch.Tensor, "env act"]
 Rewards = Float32[torch.Tensor, " env"]
 Flags = Bool[torch.Tensor, " env"]
 TaskIds = Int64[torch.Tensor, " env"]
-GoalRows = Float64[np.ndarray, "goal_index goal"]
-State = dict[str, Any]
-"""What `get_state` and `state_dict` return: nested dicts and lists of tensors, numbers, strings, booleans and None
-only, so that `torch.load(weights_only=True)` reads it back and nothing in it can run."""
+
+__all__ = ["Actions", "Flags", "GoalRows", "Observations", "Rewards", "State", "TaskIds"]
