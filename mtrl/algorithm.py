@@ -69,7 +69,13 @@ class Policy(Protocol):
 
 
 class OffPolicyAlgorithm(abc.ABC):
-    """An agent that learns from replayed transitions."""
+    """An agent that learns from replayed transitions.
+
+    Attributes:
+        batch_per_task: Transitions of each task in the batch that `update` takes.
+    """
+
+    batch_per_task: int
 
     @abc.abstractmethod
     def act(self, obs: Observations, task_id: TaskIds, *, mode: bool) -> Actions:
@@ -125,4 +131,50 @@ class AgentPreset:
     trainable: bool = True
 
 
+class NetworkBuilder(Protocol):
+    """Builds a network: a registered way of sharing layers between tasks.
+
+    The module maps `(x [batch, in], task_id [batch])` to `[copies, batch, out]`. It is handed the task and never
+    looks for it in `x`. Copies are independent networks of one shape: two critics are one module.
+    """
+
+    def __call__(self, shape: "NetworkShape", config: "NetworkConfig", generator: torch.Generator) -> torch.nn.Module:
+        """Builds the module with initial values drawn from `generator`."""
+        ...
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """Sizes that follow from the suite.
+
+    Attributes:
+        num_tasks: Tasks.
+        in_dim: Numbers that go in, without the task.
+        out_dim: Numbers that come out.
+        copies: Independent copies.
+        head_scale: The last layer's weights and biases are drawn from U(-head_scale, head_scale).
+    """
+
+    num_tasks: int
+    in_dim: int
+    out_dim: int
+    copies: int
+    head_scale: float
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """A network and its size."""
+
+    name: str = "multi_head"
+    """Registered network; `mtrl list networks` shows all."""
+    width: int = 400
+    """Units of each hidden layer."""
+    depth: int = 3
+    """Hidden layers."""
+    layer_norm: bool = False
+    """Normalise each hidden layer before its activation."""
+
+
+NETWORKS: Registry[NetworkBuilder] = Registry("network")
 AGENTS: Registry[AgentPreset] = Registry("agent")

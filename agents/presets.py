@@ -1,0 +1,58 @@
+"""Presets: one word for each way to train. A new agent is a file and a call here."""
+
+from dataclasses import replace
+
+from mtrl.algorithm import AGENTS, AgentPreset, NetworkConfig
+from mtrl.config import EvaluationConfig, ReplayConfig, RunConfig
+
+from .fixed import FixedConfig, RandomPolicy, RepeatPolicy, ZeroPolicy
+from .sac import SAC, SACConfig
+
+META_WORLD_PLUS = "McLean et al., Meta-World+, NeurIPS 2025; Yu et al., Meta-World, CoRL 2019"
+
+
+def _sac(name: str, network: str, description: str) -> None:
+    """Registers plain multi-task SAC, 3 x 400, over one network."""
+    size = NetworkConfig(network, width=400, depth=3)
+    defaults = RunConfig(agent=name, algorithm=SACConfig(actor=size, critic=size))
+    cost = "2 M steps/task as published: MT10 about 6 h on an A100 (reported by the authors), weeks on 2 CPU cores"
+    AGENTS.register(name, AgentPreset(name, defaults, SAC, cost, META_WORLD_PLUS), description)
+
+
+_sac("mtsac", "one_hot", "multi-task SAC, all layers shared, task as one-hot input (Meta-World+ settings)")
+_sac("mtmhsac", "multi_head", "multi-task SAC with a head for each task (Meta-World+ settings)")
+
+_small = NetworkConfig("multi_head", width=256, depth=2)
+_quick = RunConfig(
+    agent="quick",
+    steps_per_task=150_000,
+    slots_per_task=6,
+    warmup_steps=2_400,
+    replay=ReplayConfig(capacity_per_task=150_000),
+    evaluation=EvaluationConfig(every=30_000, goals=10),
+    algorithm=replace(
+        SACConfig(),
+        actor=_small,
+        critic=_small,
+        batch_per_task=64,
+        gamma=0.97,
+        actor_learning_rate=1e-3,
+        critic_learning_rate=1e-3,
+        temperature_learning_rate=1e-3,
+    ),
+)
+AGENTS.register(
+    "quick",
+    AgentPreset("quick", _quick, SAC, "MT3: within 20 minutes on 2 CPU cores", "settings of this project"),
+    "multi-head SAC, small and hasty: easy suites on a laptop in minutes (`mtrl demo` uses it on MT3)",
+)
+
+for _name, _policy, _description in (
+    ("zero", ZeroPolicy, "floor: always the zero action"),
+    ("random", RandomPolicy, "floor: a fresh uniform action every step"),
+    ("repeat", RepeatPolicy, "floor: one uniform action held for the whole episode"),
+):
+    _fixed = RunConfig(agent=_name, steps_per_task=0, algorithm=FixedConfig())
+    AGENTS.register(
+        _name, AgentPreset(_name, _fixed, _policy, "evaluation only", "none", trainable=False), _description
+    )

@@ -1,0 +1,221 @@
+"""Parameter counts of the published agents, and the properties of SAC's losses."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from mtrl.agents.sac import SAC, SACConfig
+from mtrl.algorithm import AGENTS, NETWORKS, Batch, NetworkConfig, NetworkShape, Problem
+from mtrl.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def problem(tasks=3, obs=5, act=2, seed=0, obs_mask=None, action_mask=None):
+    return Problem(
+        tuple(f"task-{i}" for i in range(tasks)),
+        torch.ones(tasks, obs, dtype=torch.bool) if obs_mask is None else obs_mask,
+        torch.ones(tasks, act, dtype=torch.bool) if action_mask is None else action_mask,
+        CPU,
+        seed,
+    )
+
+
+def small(**changes):
+    network = NetworkConfig(width=32, depth=2)
+    return dataclasses.replace(SACConfig(actor=network, critic=network, batch_per_task=8), **changes)
+
+
+def batch_of(problem, per_task=8, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    tasks, obs, act = problem.num_tasks, problem.obs_mask.shape[1], problem.action_mask.shape[1]
+    n = tasks * per_task
+    task_id = torch.arange(tasks).repeat_interleave(per_task)
+    return Batch(
+        torch.randn(n, obs, generator=generator),
+        torch.rand(n, act, generator=generator) * 2 - 1,
+        torch.randn(n, generator=generator),
+        torch.randn(n, obs, generator=generator),
+        torch.zeros(n),
+        task_id,
+    )
+
+
+@pytest.mark.parametrize(
+    ("agent", "tasks", "actor", "critics"),
+    [
+        ("mtsac", 10, 344_008, 685_602),
+        ("mtsac", 50, 360_008, 717_602),
+        ("mtmhsac", 10, 372_880, 692_820),
+        ("mtmhsac", 50, 517_200, 756_900),
+    ],
+)
+def test_parameter_counts_equal_the_published_ones(agent, tasks, actor, critics):
+    preset = AGENTS.get(agent)
+    built = preset.build(preset.defaults.algorithm, problem(tasks, obs=39, act=4))
+    assert built.parameter_counts() == {"actor": actor, "critics": critics}
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_networks_answer_in_the_shape_of_the_contract(name):
+    network = NETWORKS.get(name)(NetworkShape(4, 6, 3, 2, 1e-3), NetworkConfig(name, 16, 2), torch.Generator())
+    task_id = torch.tensor([3, 0, 0, 2, 1])
+    assert network(torch.randn(5, 6), task_id).shape == (2, 5, 3)
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_copies_of_a_network_are_independent(name):
+    network = NETWORKS.get(name)(NetworkShape(2, 6, 1, 2, 1.0), NetworkConfig(name, 16, 2), torch.Generator())
+    out = network(torch.randn(4, 6), torch.tensor([0, 0, 1, 1]))
+    assert not torch.allclose(out[0], out[1])
+    out[0].sum().backward()
+    for parameter in network.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad[0].abs().sum() > 0
+        assert parameter.grad[1].abs().sum() == 0
+
+
+def test_a_head_is_the_tasks_own():
+    network = NETWORKS.get("multi_head")(NetworkShape(3, 4, 2, 1, 1.0), NetworkConfig(width=8), torch.Generator())
+    network(torch.randn(5, 4), torch.full((5,), 1)).sum().backward()
+    gradient = network.heads.weight.grad[0].unflatten(-1, (3, 2))
+    assert gradient[:, 1].abs().sum() > 0
+    assert gradient[:, [0, 2]].abs().sum() == 0
+
+
+def test_initial_weights_follow_he_and_the_head_scale():
+    network = NETWORKS.get("one_hot")(NetworkShape(2, 30, 4, 1, 1e-3), NetworkConfig(width=400), torch.Generator())
+    first, head = network.trunk.layers[0], network.head
+    bound = math.sqrt(6 / 32)
+    assert first.weight.abs().max() <= bound
+    assert first.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.02)
+    assert first.bias.abs().max() == 0
+    assert 0 < head.weight.abs().max() <= 1e-3
+    assert 0 < head.bias.abs().max() <= 1e-3
+
+
+def test_log_probability_agrees_with_a_transformed_normal_in_double_precision():
+    agent = SAC(small(), problem())
+    obs, task_id = torch.randn(24, 5), torch.arange(3).repeat_interleave(8)
+    with torch.no_grad():
+        for parameter in agent.actor.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.1)
+        mean, log_std = agent._policy(obs, task_id)
+        state = agent._generator.get_state()
+        action, log_prob = agent._sample_actions(obs, task_id)
+        agent._generator.set_state(state)
+        noise = torch.empty_like(mean).normal_(generator=agent._generator).double()
+    raw = mean.double() + log_std.double().exp() * noise
+    normal = torch.distributions.Normal(mean.double(), log_std.double().exp())
+    expected = (normal.log_prob(raw) - torch.log1p(-(torch.tanh(raw) ** 2))).sum(-1)
+    assert torch.allclose(action.double(), torch.tanh(raw), atol=1e-5)
+    assert torch.allclose(log_prob.double(), expected, atol=1e-3)
+
+
+def test_padding_of_actions_counts_in_nothing():
+    mask = torch.tensor([[True, True], [True, False]])
+    p = problem(tasks=2, action_mask=mask)
+    agent = SAC(small(), p)
+    obs, task_id = torch.randn(40, 5), torch.arange(2).repeat_interleave(20)
+    with torch.no_grad():
+        action, log_prob = agent._sample_actions(obs, task_id)
+        mean, log_std = agent._policy(obs, task_id)
+    assert (action[20:, 1] == 0).all()
+    assert (action[20:, 0] != 0).all()
+    assert (agent.act(obs, task_id, mode=True)[20:, 1] == 0).all()
+    assert torch.equal(agent._target_entropy, torch.tensor([-2.0, -1.0]))
+    normal = torch.distributions.Normal(mean[20:, 0], log_std[20:, 0].exp())
+    raw = torch.atanh(action[20:, 0].double()).float()
+    expected = normal.log_prob(raw) - torch.log(1 - action[20:, 0].double() ** 2).float()
+    assert torch.allclose(log_prob[20:], expected, atol=5e-3)
+
+
+def test_temperature_gradients_do_not_leak_between_tasks():
+    agent = SAC(small(), problem())
+    log_probs = torch.tensor([1.0, -4.0, 2.0])
+    agent.temperature_losses(log_probs)[1].backward()
+    gradient = agent.log_temperature.grad
+    assert gradient is not None
+    assert gradient[1] == -(log_probs[1] + agent._target_entropy[1])
+    assert gradient[0] == 0
+    assert gradient[2] == 0
+
+
+def test_targets_bootstrap_at_truncation_and_not_at_termination():
+    p = problem()
+    agent, batch = SAC(small(gamma=0.9), p), batch_of(p)
+    ended = dataclasses.replace(batch, terminated=torch.ones(24))
+    with torch.no_grad():
+        assert torch.equal(agent.targets(ended), batch.reward)
+        state = agent._generator.get_state()
+        target = agent.targets(batch)
+        agent._generator.set_state(state)
+        action, log_prob = agent._sample_actions(batch.next_obs, batch.task_id)
+        value = agent._values(agent.target_critics, batch.next_obs, action, batch.task_id).min(dim=0).values
+    assert torch.allclose(target, batch.reward + 0.9 * (value - log_prob))
+
+
+def test_losses_are_one_number_a_task_and_their_mean_is_the_batch_mean():
+    p = problem()
+    agent, batch = SAC(small(), p), batch_of(p)
+    losses, _ = agent.critic_losses(batch)
+    assert losses.shape == (3,)
+    state = agent._generator.get_state()
+    agent._generator.manual_seed(0)
+    losses, _ = agent.critic_losses(batch)
+    agent._generator.manual_seed(0)
+    with torch.no_grad():
+        target = agent.targets(batch)
+        values = agent._values(agent.critics, batch.obs, batch.action, batch.task_id)
+    agent._generator.set_state(state)
+    assert torch.allclose(losses.mean(), (values - target).square().mean())
+
+
+def test_an_update_moves_the_targets_by_tau_and_leaves_critics_trainable():
+    p = problem()
+    agent = SAC(small(tau=0.25), p)
+    before = [parameter.clone() for parameter in agent.target_critics.parameters()]
+    metrics = agent.update(batch_of(p))
+    for old, target, critic in zip(before, agent.target_critics.parameters(), agent.critics.parameters(), strict=True):
+        assert torch.allclose(target, old + 0.25 * (critic - old))
+        assert critic.requires_grad
+    assert {value.shape for value in metrics.values()} == {(3,)}
+
+
+def test_state_and_weights_continue_bit_for_bit():
+    p = problem()
+    one, other = SAC(small(), p), SAC(small(), problem(seed=9))
+    for i in range(3):
+        one.update(batch_of(p, seed=i))
+    other.load_weights({name: value.clone() for name, value in one.weights().items()})
+    other.set_state(one.get_state())
+    for i in range(3, 6):
+        one.update(batch_of(p, seed=i))
+        other.update(batch_of(p, seed=i))
+    for name, value in one.weights().items():
+        assert torch.equal(value, other.weights()[name]), name
+
+
+def test_weights_of_another_shape_are_refused():
+    agent = SAC(small(), problem())
+    with pytest.raises(UserError, match=r"do not fit this agent at 'actor\.trunk\.layers\.0\.weight'"):
+        agent.load_weights(SAC(small(), problem(obs=6)).weights())
+
+
+def test_fixed_policies():
+    p = problem(action_mask=torch.tensor([[True, True], [True, False], [True, True]]))
+    task_id, obs = torch.tensor([0, 1, 2]), torch.zeros(3, 5)
+    zero, random, repeat = (
+        AGENTS.get(n).build(AGENTS.get(n).defaults.algorithm, p) for n in ("zero", "random", "repeat")
+    )
+    assert not zero.act(obs, task_id, mode=True).any()
+    assert not torch.equal(random.act(obs, task_id, mode=True), random.act(obs, task_id, mode=True))
+    first = repeat.act(obs, task_id, mode=True)
+    assert torch.equal(first, repeat.act(obs, task_id, mode=True))
+    assert first[1, 1] == 0
+    repeat.begin_episodes(torch.tensor([False, False, True]))
+    again = repeat.act(obs, task_id, mode=True)
+    assert torch.equal(first[:2], again[:2])
+    assert not torch.equal(first[2], again[2])
