@@ -1,0 +1,157 @@
+"""One Meta-World task as a gymnasium environment, on upstream's own class."""
+
+import math
+import zlib
+from typing import Any, SupportsFloat
+
+import gymnasium
+import numpy as np
+
+from mtrl.errors import UserError, unknown
+from mtrl.plain_types import GoalRows
+
+from .catalogue import DESCRIPTIONS, FRAMES_PER_SECOND, HORIZON
+from .upstream import GoalControlled, upstream_class
+
+CAMERAS = ("corner", "corner2", "corner3", "topview", "behindGripper", "gripperPOV")
+
+
+class OfficialEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+    """A Meta-World task.
+
+    An episode is a pure function of the goal and the actions. It never terminates and is truncated after 500 steps;
+    `info["success"]` is 1.0 in every state that counts as solved. Observations, rewards and info are upstream's to the
+    last bit, faults included; docs/environments.md lists which faults are mended.
+
+    Args:
+        name: Task, such as `reach-v3`.
+        goal_visible: Whether the last three numbers of an observation are the goal, or zeros.
+        render_mode: Only `rgb_array`; OpenGL is first needed when `render` is called.
+        camera_name: A camera of the scene.
+        width: Of the image, pixels.
+        height: Of the image, pixels.
+
+    Raises:
+        UserError: There is no such task, camera or render mode.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": FRAMES_PER_SECOND}  # noqa: RUF012 - gymnasium's own form
+
+    def __init__(
+        self,
+        name: str,
+        goal_visible: bool = True,
+        *,
+        render_mode: str | None = "rgb_array",
+        camera_name: str = "corner2",
+        width: int = 480,
+        height: int = 480,
+    ) -> None:
+        if camera_name not in CAMERAS:
+            raise unknown("camera", camera_name, CAMERAS)
+        if render_mode not in (None, "rgb_array"):
+            raise UserError(f"render mode '{render_mode}' is not supported: use 'rgb_array'")
+        self.name = name
+        self.render_mode = render_mode
+        self._upstream = _build(name, camera_name=camera_name, width=width, height=height)
+        self._upstream.show_goal(goal_visible)
+        self.observation_space = _observation_space(self._upstream)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (4,), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts an episode.
+
+        Args:
+            seed: Fixes the goals that are drawn from here on.
+            options: `{"goal": row}` plays that goal, `[goal]` float64; without one a goal is drawn.
+
+        Returns:
+            The observation and `{"goal": row}`.
+
+        Raises:
+            UserError: The goal is not one of this task.
+        """
+        super().reset(seed=seed)
+        row = (options or {}).get("goal")
+        goal = self._upstream.draw_goal(self.np_random) if row is None else self._checked(row)
+        return self._upstream.reset_to(goal), {"goal": goal.copy()}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Moves the hand for one step, 0.0125 s.
+
+        Args:
+            action: `[4]`, taken as float32; displacements are clipped to [-1, 1], rewards see it as given.
+
+        Raises:
+            UserError: The action is not four finite numbers, or the episode is over.
+        """
+        action = np.asarray(action, dtype=np.float32)
+        if action.shape != (4,) or not math.isfinite(action.sum()):
+            raise UserError(f"task '{self.name}' got action {action.tolist()}: it takes 4 finite numbers in [-1, 1]")
+        if self._upstream.curr_path_length >= HORIZON:
+            raise UserError(f"task '{self.name}' was stepped after its last step: call reset() first")
+        return self._upstream.step(action)
+
+    def render(self) -> np.ndarray:
+        """An image, uint8 `[height, width, 3]`."""
+        return self._upstream.mujoco_renderer.render("rgb_array")
+
+    def close(self) -> None:
+        """Frees the renderer."""
+        self._upstream.close()
+
+    def _checked(self, row: Any) -> np.ndarray:
+        """The goal as float64, if it lies in the task's range."""
+        bounds = self._upstream._random_reset_space
+        assert bounds is not None
+        goal = np.array(row, dtype=np.float64)
+        if goal.shape != bounds.shape:
+            raise UserError(f"task '{self.name}' got a goal of shape {goal.shape}: it takes {bounds.shape}")
+        if not np.all((bounds.low <= goal) & (goal <= bounds.high)):
+            raise UserError(f"task '{self.name}' got a goal outside its range: take goals from its sample_goals")
+        return goal
+
+
+def sample_goals(name: str, count: int, seed: int) -> GoalRows:
+    """Draws goals of a task from the distribution that upstream's reset draws from, rejections included.
+
+    They depend on the task and the seed alone: `sample_goals(name, 100, seed)` begins with the rows of
+    `sample_goals(name, 50, seed)`. No other random state is read or changed.
+
+    Args:
+        name: Task, such as `reach-v3`.
+        count: How many.
+        seed: Zero or more.
+
+    Returns:
+        Distinct rows.
+
+    Raises:
+        UserError: There is no such task, or a number is negative.
+    """
+    if count < 0 or seed < 0:
+        raise UserError(f"cannot draw {count} goals with seed {seed}: both must be 0 or more")
+    upstream = _build(name)
+    generator = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    rows: dict[bytes, np.ndarray] = {}
+    while len(rows) < count:
+        row = upstream.draw_goal(generator)
+        rows.setdefault(row.tobytes(), row)
+    return np.array(list(rows.values()), dtype=np.float64).reshape(count, -1)
+
+
+def _observation_space(upstream: GoalControlled) -> gymnasium.spaces.Box:
+    """Upstream's space for a visible or hidden goal, with float64 bounds that hold at reset as well."""
+    space = upstream.observation_space
+    assert isinstance(space, gymnasium.spaces.Box)
+    return gymnasium.spaces.Box(space.low, space.high, dtype=np.float64)
+
+
+def _build(name: str, **keywords: Any) -> GoalControlled:
+    if name not in DESCRIPTIONS:
+        raise unknown("task", name, DESCRIPTIONS)
+    upstream = upstream_class(name)(**keywords)
+    upstream.task_name = name
+    return upstream
