@@ -1,3 +1,61 @@
-"""mtrl: multi-task and meta reinforcement learning on the Meta-World manipulation tasks."""
+"""mtrl: multi-task and meta reinforcement learning on the Meta-World manipulation tasks.
+
+The names below are loaded when they are first used, so that `import mtrl` costs nothing:
+
+    import mtrl
+    run = mtrl.train("MT3", agent="quick", seed=0)
+    mtrl.compare("runs", "report.html")
+"""
+
+import ctypes
+import importlib
+import os
+import sys
+from typing import Any
 
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "train": "mtrl.api",
+    "resume": "mtrl.api",
+    "evaluate": "mtrl.api",
+    "compare": "mtrl.report",
+    "film": "mtrl.video",
+    "make_vector_env": "mtrl.vector.build",
+    "RunConfig": "mtrl.config",
+    "UserError": "mtrl.errors",
+}
+"""Public name to the module that holds it."""
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'mtrl' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})
+
+
+def _choose_renderer() -> None:
+    """Lets MuJoCo render without a screen.
+
+    MuJoCo picks its GL library once, when it is first imported, and its choice on Linux (glfw) needs a screen. EGL needs
+    none. It must not be asked for where it is missing: then `import mujoco` itself fails, and training with it.
+    """
+    screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if sys.platform != "linux" or screen or "MUJOCO_GL" in os.environ:
+        return
+    try:
+        ctypes.CDLL("libEGL.so.1")
+    except OSError:
+        return
+    os.environ["MUJOCO_GL"] = "egl"
+
+
+_choose_renderer()
