@@ -5,6 +5,7 @@ The string under a field is its `--help`.
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -145,3 +146,81 @@ def differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") ->
         elif left != right:
             result[prefix + name] = (left, right)
     return result
+
+
+_LARGEST = 2**31 - 1
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "steps_per_task": (0, math.inf),
+    "seed": (0, _LARGEST),
+    "goal_seed": (0, _LARGEST),
+    "slots_per_task": (1, 10_000),
+    "workers": (0, 1_000),
+    "warmup_steps": (0, math.inf),
+    "updates_per_step": (0.001, 1_000),
+    "replay.capacity_per_task": (1, math.inf),
+    "evaluation.every": (0, math.inf),
+    "evaluation.goals": (1, math.inf),
+    "evaluation.slots_per_task": (1, 10_000),
+    "checkpoint.every": (1, math.inf),
+    "checkpoint.keep": (0, 1_000),
+    "checkpoint.max_gigabytes": (0.001, math.inf),
+    "tracking.log_every": (1, math.inf),
+}
+"""Lowest and highest value of every number in a `RunConfig`, ends included."""
+
+
+def validate(config: RunConfig) -> RunConfig:
+    """Refuses what cannot work, before anything is built or written. The agent checks its own hyperparameters.
+
+    Args:
+        config: What the user asked for.
+
+    Returns:
+        The same config.
+
+    Raises:
+        UserError: A number is out of its bounds, or two do not fit each other.
+    """
+    for name, (lowest, highest) in _BOUNDS.items():
+        value = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        if not lowest <= value <= highest:  # NaN ends here too
+            bounds = f"at least {lowest:g}" + ("" if math.isinf(highest) else f" and at most {highest:g}")
+            raise UserError(f"{option(name)} {value} is impossible: give {bounds}")
+    capacity, slots = config.replay.capacity_per_task, config.slots_per_task
+    if capacity < slots:
+        raise UserError(
+            f"{option('replay.capacity_per_task')} {capacity} is less than one step of {slots} slots: give more"
+        )
+    batch = getattr(config.algorithm, "batch_per_task", 0)
+    if batch > capacity:
+        raise UserError(
+            f"{option('algorithm.batch_per_task')} {batch} is more than the {capacity} transitions that "
+            f"{option('replay.capacity_per_task')} keeps: lower the one or raise the other"
+        )
+    return config
+
+
+def option(name: str) -> str:
+    """How a field is written on the command line: `evaluation.slots_per_task` is `--evaluation.slots-per-task`."""
+    return "--" + name.replace("_", "-")
+
+
+def resolve_device(name: str) -> str:
+    """The torch device that `--device` means; `auto` is CUDA where it works and the CPU elsewhere.
+
+    Raises:
+        UserError: There is no such device here.
+    """
+    import torch  # this module is read for every `--help`, and torch takes a second to load
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
+        raise UserError(f"unknown device '{name}': give auto, cpu, cuda or cuda:N")
+    there = torch.cuda.device_count() if kind == "cuda" and torch.cuda.is_available() else 0
+    if kind == "cuda" and int(index or 0) >= there:
+        raise UserError(f"device '{name}' is not there ({there} CUDA devices found): give --device cpu or auto")
+    return name

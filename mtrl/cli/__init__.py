@@ -14,7 +14,10 @@ from mtrl.errors import UserError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("mtrl.cli.train:train", "train an agent on a suite: mtrl train MT10 --agent mtmhsac"),
-    "resume": ("mtrl.cli.train:resume", "go on with a run from its last checkpoint: mtrl resume runs/MT10/mtmhsac/seed-0"),
+    "resume": (
+        "mtrl.cli.train:resume",
+        "go on with a run from its last checkpoint: mtrl resume runs/MT10/mtmhsac/seed-0",
+    ),
     "eval": ("mtrl.cli.play:evaluate", "evaluate a run, or a fixed policy: mtrl eval --agent zero --suite MT3"),
     "video": ("mtrl.cli.play:video", "film a run's agent, one mp4 a task: mtrl video runs/MT10/mtmhsac/seed-0"),
     "compare": ("mtrl.cli.look:compare", "write the dashboard of all runs in a folder: mtrl compare runs"),
