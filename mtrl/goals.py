@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 
 from mtrl.errors import UserError
-from mtrl.tasks import TaskDefinition
 from mtrl.plain_types import GoalRows, State
+from mtrl.tasks import TaskDefinition
 
 INACTIVE = -1
 """Goal index of a slot that has nothing left to play."""

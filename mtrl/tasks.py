@@ -6,8 +6,8 @@ from typing import Any
 
 import gymnasium
 
-from mtrl.registry import Registry
 from mtrl.plain_types import GoalRows
+from mtrl.registry import Registry
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,10 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv, abc.ABC):
         device: Where tensors live.
     """
 
-    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": ["rgb_array"]}
+    metadata: dict[str, Any] = {  # noqa: RUF012 - as gymnasium declares it
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+        "render_modes": ["rgb_array"],
+    }
 
     def __init__(
         self, tasks: Sequence[TaskSpec], task_id: Sequence[int], goal_set: GoalSet, device: torch.device

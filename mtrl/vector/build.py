@@ -1,0 +1,78 @@
+"""Building the vector environment of a list of tasks."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from mtrl.errors import UserError
+from mtrl.goals import GoalSet
+from mtrl.registry import Registry
+from mtrl.tasks import TASKS, TaskDefinition
+from mtrl.vector.contract import TaskVectorEnv
+from mtrl.vector.processes import ProcessVectorEnv
+
+Builder = Callable[..., TaskVectorEnv]
+"""Builds a vector environment of tasks that share an engine; the parameters are those of `ProcessVectorEnv`."""
+
+ENGINES: Registry[Builder] = Registry("engine")
+ENGINES.register("official", ProcessVectorEnv, "Meta-World's own classes, in worker processes")
+ENGINES.register("gymnasium", ProcessVectorEnv, "your gymnasium environments, in worker processes")
+
+
+def make_vector_env(
+    task_names: Sequence[str],
+    *,
+    goal_set: GoalSet,
+    slots_per_task: int = 1,
+    workers: int = 0,
+    engine: str = "auto",
+    goal_visible: bool = True,
+    device: str | torch.device = "cpu",
+) -> TaskVectorEnv:
+    """The vector environment of some registered tasks.
+
+    Args:
+        task_names: Tasks, in the suite's order.
+        goal_set: Their goals, one table a task in the same order.
+        slots_per_task: Environments of each task.
+        workers: Worker processes; 0 takes one less than the cores.
+        engine: `auto` runs each task on its own engine; a name runs all on that one.
+        goal_visible: Whether observations show the goal.
+        device: Where tensors live.
+
+    Raises:
+        UserError: A name is unknown, a number impossible, or a task cannot be built.
+    """
+    if not task_names:
+        raise UserError("no task given: name at least one (`mtrl list tasks`)")
+    if slots_per_task < 1:
+        raise UserError(f"slots_per_task is {slots_per_task}: each task needs at least 1 slot")
+    if workers < 0:
+        raise UserError(f"workers is {workers}: use 0 for one less than the cores, or the number you want")
+    if len(goal_set.rows) != len(task_names):
+        raise UserError(f"goal set '{goal_set.name}' has tables for {len(goal_set.rows)} tasks, not {len(task_names)}")
+    if engine != "auto":
+        ENGINES.get(engine)
+    definitions = [TASKS.get(name) for name in task_names]
+    engines = [_engine_of(task, engine) for task in definitions]
+
+    def build(members: list[int], share: int) -> TaskVectorEnv:
+        return ENGINES.get(engines[members[0]])(
+            [definitions[member] for member in members],
+            goal_set=GoalSet(goal_set.name, tuple(goal_set.rows[member] for member in members)),
+            slots_per_task=slots_per_task,
+            workers=share,
+            goal_visible=goal_visible,
+            device=device,
+        )
+
+    groups: dict[Builder, list[int]] = {}
+    for member, name in enumerate(engines):
+        groups.setdefault(ENGINES.get(name), []).append(member)
+    if len(groups) == 1:
+        return build(list(range(len(definitions))), workers)
+    raise UserError("not yet")
+
+
+def _engine_of(task: TaskDefinition, engine: str) -> str:
+    return task.engine if engine == "auto" else engine
