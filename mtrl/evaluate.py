@@ -1,0 +1,231 @@
+"""Evaluation protocol A: every goal of every task exactly once, in a fixed number of episodes a slot.
+
+Meta-World (Yu et al., 2019) and Meta-World+ (McLean et al., 2025) count an episode as solved when the task's success
+held at any of its steps; success at the last step is reported beside it. Episodes always run to their end: one that
+stopped at success would have a return of its own kind, and fast slots would contribute more episodes than slow ones.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from mtrl.algorithm import Policy
+from mtrl.goals import EachGoalOnce
+from mtrl.vector.contract import TaskVectorEnv
+
+EVALUATION_SEED = 0
+"""Fixes the episode seeds of every evaluation, so that agents and seeds meet the same episodes."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One evaluation episode.
+
+    Attributes:
+        task: Name.
+        goal: Index into the task's table of goals.
+        slot: Slot of the vector environment.
+        success_any: 1 if the task's success held at any step.
+        success_end: 1 if it held at the last step.
+        return_: Undiscounted sum of rewards.
+        length: Steps.
+    """
+
+    task: str
+    goal: int
+    slot: int
+    success_any: int
+    success_end: int
+    return_: float
+    length: int
+
+    def to_record(self) -> dict[str, Any]:
+        """As in `eval.jsonl`, where `return_` is called `return`."""
+        return {name.rstrip("_"): value for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluation found.
+
+    Attributes:
+        goal_set: `train`, `heldout` or `test`.
+        task_names: Tasks, in the suite's order.
+        goals: Goals played of each task.
+        all_goals: Goals that each task has.
+        mode: Whether the most likely action was taken, rather than a sample.
+        episodes: Sorted by task and goal.
+    """
+
+    goal_set: str
+    task_names: tuple[str, ...]
+    goals: tuple[int, ...]
+    all_goals: tuple[int, ...]
+    mode: bool
+    episodes: tuple[Episode, ...]
+
+    @property
+    def protocol(self) -> str:
+        """`A-eval` on training goals, `A-heldout` on goals never trained on, `A-test` on tasks never trained on."""
+        return {"train": "A-eval", "heldout": "A-heldout"}.get(self.goal_set, f"A-{self.goal_set}")
+
+    @property
+    def per_task(self) -> dict[str, dict[str, float]]:
+        """Means of each task: `success_any`, `success_end`, `return`; and `episodes`, their number."""
+        table = {}
+        for task in self.task_names:
+            episodes = [episode for episode in self.episodes if episode.task == task]
+            table[task] = {
+                "success_any": sum(e.success_any for e in episodes) / len(episodes),
+                "success_end": sum(e.success_end for e in episodes) / len(episodes),
+                "return": sum(e.return_ for e in episodes) / len(episodes),
+                "episodes": len(episodes),
+            }
+        return table
+
+    @property
+    def success_any(self) -> float:
+        """Mean over tasks of the share of episodes with success at any step."""
+        return self._over_tasks("success_any")
+
+    @property
+    def success_end(self) -> float:
+        """Mean over tasks of the share of episodes with success at the last step."""
+        return self._over_tasks("success_end")
+
+    @property
+    def mean_return(self) -> float:
+        """Mean over tasks of the mean return."""
+        return self._over_tasks("return")
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Means over tasks, and the table of tasks under `per_task`."""
+        return {
+            "success_any": self.success_any,
+            "success_end": self.success_end,
+            "return": self.mean_return,
+            "per_task": self.per_task,
+        }
+
+    def label(self, steps_per_task: int) -> str:
+        """What must stand beside every figure, such as `A-eval, 2 M steps/task`."""
+        partial = "" if self.goals == self.all_goals else f" ({max(self.goals)} of {max(self.all_goals)} goals)"
+        return f"{self.protocol}{partial}, {format_steps(steps_per_task)} steps/task"
+
+    def to_record(
+        self, *, final: bool, env_step: int, steps_per_task: int, updates: int, wall_s: float
+    ) -> dict[str, Any]:
+        """The line of `eval.jsonl`.
+
+        Args:
+            final: Whether training was over.
+            env_step: Environment steps over all tasks that the agent was trained for.
+            steps_per_task: The same for each task.
+            updates: Gradient updates.
+            wall_s: Seconds of training.
+        """
+        return {
+            "protocol": self.protocol,
+            "label": self.label(steps_per_task),
+            "final": final,
+            "env_step": env_step,
+            "steps_per_task": steps_per_task,
+            "updates": updates,
+            "wall_s": wall_s,
+            "goal_set": self.goal_set,
+            "goals": max(self.goals),
+            "mode": self.mode,
+            "summary": self.summary,
+            "episodes": [episode.to_record() for episode in self.episodes],
+        }
+
+    def _over_tasks(self, name: str) -> float:
+        values = [row[name] for row in self.per_task.values()]
+        return sum(values) / len(values)
+
+
+class _Slots:
+    """Running sums of each slot's episode, and the episodes that have ended."""
+
+    def __init__(self, env: TaskVectorEnv) -> None:
+        self._env, slots = env, env.num_envs
+        self._any = torch.zeros(slots, dtype=torch.bool, device=env.device)
+        self._return = torch.zeros(slots, dtype=torch.float64, device=env.device)
+        self._length = torch.zeros(slots, dtype=torch.int64, device=env.device)
+        self._task = env.task_id.tolist()
+        self.episodes: list[Episode] = []
+
+    def add(self, reward: torch.Tensor, info: Any) -> torch.Tensor:
+        """Takes in one step; returns where an episode ended, `[env]` bool."""
+        active = info["active"]
+        self._any |= info["success"] & active
+        self._return += torch.where(active, reward, 0.0)
+        self._length += active
+        ended = info["final_mask"] & active
+        for slot in ended.nonzero().flatten().tolist():
+            self.episodes.append(
+                Episode(
+                    task=self._env.tasks[self._task[slot]].name,
+                    goal=int(info["goal_index"][slot]),
+                    slot=slot,
+                    success_any=int(self._any[slot]),
+                    success_end=int(info["success"][slot]),
+                    return_=float(self._return[slot]),
+                    length=int(self._length[slot]),
+                )
+            )
+        self._any &= ~ended
+        self._return[ended] = 0.0
+        self._length[ended] = 0
+        return ended
+
+
+def evaluate(
+    policy: Policy,
+    env: TaskVectorEnv,
+    goals: int | None = None,
+    mode: bool = True,
+    *,
+    on_step: Callable[[], None] | None = None,
+) -> EvaluationResult:
+    """Plays protocol A.
+
+    Args:
+        policy: An agent, or a fixed policy.
+        env: The tasks and their goals; it is reset, and its state afterwards means nothing.
+        goals: Play only the first so many goals of each task; None plays all.
+        mode: Take the most likely action instead of a sample.
+        on_step: Called after every step; what it raises ends the evaluation.
+
+    Returns:
+        Every episode, and means over them.
+    """
+    all_goals = env.goal_set.counts
+    counts = tuple(count if goals is None else max(1, min(goals, count)) for count in all_goals)
+    schedule = EachGoalOnce(env.task_id.tolist(), counts)
+    obs, info = env.reset(seed=EVALUATION_SEED, options={"schedule": schedule})
+    begun, slots = info["active"], _Slots(env)
+    while len(slots.episodes) < sum(counts):
+        if bool(begun.any()):
+            policy.begin_episodes(begun)
+        obs, reward, _, _, step_info = env.step(policy.act(obs, env.task_id, mode=mode))
+        if not bool(step_info["active"].any()):
+            raise RuntimeError(f"the environment went idle after {len(slots.episodes)} of {sum(counts)} episodes")
+        begun = slots.add(reward, step_info)
+        if on_step is not None:
+            on_step()
+    names = tuple(task.name for task in env.tasks)
+    episodes = sorted(slots.episodes, key=lambda episode: (names.index(episode.task), episode.goal))
+    return EvaluationResult(env.goal_set.name, names, counts, all_goals, mode, tuple(episodes))
+
+
+def format_steps(steps: int) -> str:
+    """Steps to three digits with a unit: `60 k`, `2 M`, `1.5 M`."""
+    value, units = float(steps), ["", " k", " M", " G"]
+    while float(f"{value:.3g}") >= 1000.0 and len(units) > 1:
+        value /= 1000.0
+        units.pop(0)
+    return f"{float(f'{value:.3g}'):g}{units[0]}"
