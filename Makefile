@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # One thread a process: on a machine that does anything else, torch with two was twenty times slower.
 RUN := OMP_NUM_THREADS=1 $(BIN)/python
-# Type checkers cannot follow setuptools' map of envs/ and agents/ into mtrl, so they get the installed layout in links.
+# Type checkers cannot follow setuptools' map of envs/ and agents/ into mtrl, so they get links in its place.
 TYPES := .build/types
 
 .PHONY: demo test test-slow lint format types dist clean
@@ -35,9 +35,8 @@ format: $(VENV)/.dev
 	@$(BIN)/ruff format .
 
 types: $(VENV)/.dev
-	@rm -rf $(TYPES) && mkdir -p $(TYPES)/mtrl
-	@ln -s $(CURDIR)/mtrl/* $(CURDIR)/envs $(CURDIR)/agents $(TYPES)/mtrl/ && ln -s $(CURDIR)/experiments $(TYPES)/
-	@$(BIN)/pyright --pythonpath $(BIN)/python -p $(TYPES)
+	@rm -rf $(TYPES) && mkdir -p $(TYPES)/mtrl && ln -s $(CURDIR)/envs $(CURDIR)/agents $(TYPES)/mtrl/
+	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 dist: $(VENV)/.dev
 	@rm -rf dist && $(BIN)/python -m build --outdir dist .

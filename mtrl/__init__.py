@@ -27,9 +27,6 @@ _PUBLIC = {
 }
 """Public name to the module that holds it."""
 
-__all__ = ["__version__", *_PUBLIC]
-
-
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'mtrl' has no attribute '{name}'")
@@ -45,8 +42,8 @@ def __dir__() -> list[str]:
 def _choose_renderer() -> None:
     """Lets MuJoCo render without a screen.
 
-    MuJoCo picks its GL library once, when it is first imported, and its choice on Linux (glfw) needs a screen. EGL needs
-    none. It must not be asked for where it is missing: then `import mujoco` itself fails, and training with it.
+    MuJoCo picks its GL library once, when it is first imported, and its choice on Linux (glfw) needs a screen. EGL
+    needs none. It must not be asked for where it is missing: then `import mujoco` itself fails, and training with it.
     """
     screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if sys.platform != "linux" or screen or "MUJOCO_GL" in os.environ:

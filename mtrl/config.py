@@ -182,11 +182,11 @@ def validate(config: RunConfig) -> RunConfig:
         UserError: A number is out of its bounds, or two do not fit each other.
     """
     for name, (lowest, highest) in _BOUNDS.items():
-        value = config
+        value: Any = config
         for part in name.split("."):
             value = getattr(value, part)
         if not lowest <= value <= highest:  # NaN ends here too
-            bounds = f"at least {lowest:g}" + ("" if math.isinf(highest) else f" and at most {highest:g}")
+            bounds = f"at least {lowest:.10g}" + ("" if math.isinf(highest) else f" and at most {highest:.10g}")
             raise UserError(f"{option(name)} {value} is impossible: give {bounds}")
     capacity, slots = config.replay.capacity_per_task, config.slots_per_task
     if capacity < slots:
