@@ -15,6 +15,8 @@ from metaworld.utils import reward_utils
 
 from mtrl.errors import UserError
 
+from .lean import lean_class
+
 MAX_DRAWS = 10_000
 """Draws after which a task's rejection loop is taken for endless; upstream's tasks accept at least one in three."""
 
@@ -117,5 +119,5 @@ def upstream_class(name: str) -> type[GoalControlled]:
     Raises:
         KeyError: No task has that name.
     """
-    bases = (GoalControlled, *CORRECTIONS.get(name, ()), ALL_V3_ENVIRONMENTS[name])
-    return type(ALL_V3_ENVIRONMENTS[name].__name__, bases, {})
+    lean = lean_class(ALL_V3_ENVIRONMENTS[name])
+    return type(lean.__name__, (GoalControlled, *CORRECTIONS.get(name, ()), lean), {})
