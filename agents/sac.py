@@ -1,8 +1,8 @@
 """Multi-task soft actor-critic.
 
-Haarnoja et al., "Soft Actor-Critic Algorithms and Applications", 2018, in the multi-task frame of Meta-World+ (McLean et
-al., 2025): one temperature a task, batches with equally many transitions of every task, infinite-horizon bootstrap at
-truncations, gradients clipped by global norm. Every loss is computed as a vector with one entry a task and then reduced.
+Haarnoja et al., "Soft Actor-Critic Algorithms and Applications", 2018, in the multi-task frame of Meta-World+ (McLean
+et al., 2025): one temperature a task, batches with equally many transitions of every task, infinite-horizon bootstrap
+at truncations, gradients clipped by global norm. Every loss is a vector with one entry a task, which is then reduced.
 """
 
 import copy

@@ -81,7 +81,7 @@ class OffPolicyAlgorithm(abc.ABC):
     def act(self, obs: Observations, task_id: TaskIds, *, mode: bool) -> Actions:
         """Actions `[env, act]` in [-1, 1], without gradient."""
 
-    def begin_episodes(self, mask: torch.Tensor) -> None:
+    def begin_episodes(self, mask: torch.Tensor) -> None:  # noqa: B027 - most agents have no memory
         """New episodes begin where `mask` is set. Nothing to do without memory."""
 
     @abc.abstractmethod

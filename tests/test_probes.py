@@ -1,0 +1,128 @@
+"""Probe problems whose values are known in closed form (after Andy Jones, "Debugging RL, without the agonizing pain").
+
+Temperatures are pinned near zero, so that soft values are plain values.
+"""
+
+import dataclasses
+
+import pytest
+import torch
+
+from mtrl.agents.sac import SAC, SACConfig
+from mtrl.algorithm import NETWORKS, NetworkConfig, Problem
+from mtrl.buffers import TaskReplayBuffer
+
+CPU = torch.device("cpu")
+GAMMA = 0.8
+ROWS = 256
+
+
+def agent_of(network, tasks, **changes):
+    size = NetworkConfig(network, width=32, depth=1)
+    config = SACConfig(
+        actor=size,
+        critic=size,
+        batch_per_task=32,
+        gamma=GAMMA,
+        tau=0.1,
+        actor_learning_rate=1e-2,
+        critic_learning_rate=1e-2,
+        temperature_learning_rate=0.0,
+        initial_temperature=1e-6,
+        max_gradient_norm=10.0,
+    )
+    problem = Problem(
+        tuple(f"probe-{i}" for i in range(tasks)),
+        torch.ones(tasks, 1, dtype=torch.bool),
+        torch.ones(tasks, 1, dtype=torch.bool),
+        CPU,
+        seed=0,
+    )
+    return SAC(dataclasses.replace(config, **changes), problem)
+
+
+def learn(agent, transitions, updates):
+    """Fills the replay of each task with `transitions(task, obs_draw, action)` and updates."""
+    tasks = agent.problem.num_tasks
+    buffer = TaskReplayBuffer(tasks, ROWS, 1, 1, CPU)
+    generator = torch.Generator().manual_seed(1)
+    task_id = torch.arange(tasks)
+    for _ in range(ROWS):
+        draw = torch.rand(tasks, 1, generator=generator)
+        action = 2 * torch.rand(tasks, 1, generator=generator) - 1
+        obs, reward, next_obs, terminated = transitions(task_id, draw, action)
+        buffer.add(obs, action, reward, next_obs, terminated, task_id)
+    for _ in range(updates):
+        agent.update(buffer.sample(agent.batch_per_task, generator))
+
+
+def values(agent, obs, action=0.0, tasks=None):
+    tasks = torch.zeros(len(obs), dtype=torch.int64) if tasks is None else torch.tensor(tasks)
+    with torch.no_grad():
+        column = torch.tensor(obs, dtype=torch.float32)[:, None]
+        return agent._values(agent.critics, column, torch.full_like(column, action), tasks).mean(dim=0)
+
+
+def zeros(task_id):
+    return torch.zeros(len(task_id), 1)
+
+
+@pytest.fixture(params=list(NETWORKS))
+def network(request):
+    return request.param
+
+
+def test_a_constant_reward_that_ends_at_once_is_worth_itself(network):
+    agent = agent_of(network, 1)
+    learn(agent, lambda t, d, a: (zeros(t), torch.ones(1), zeros(t), torch.ones(1, dtype=torch.bool)), 150)
+    assert values(agent, [0.0]).tolist() == pytest.approx([1.0], abs=0.05)
+
+
+def test_a_truncated_episode_bootstraps(network):
+    agent = agent_of(network, 1)
+    learn(agent, lambda t, d, a: (zeros(t), torch.ones(1), zeros(t), torch.zeros(1, dtype=torch.bool)), 400)
+    assert values(agent, [0.0]).tolist() == pytest.approx([1 / (1 - GAMMA)], rel=0.05)
+
+
+def test_reward_two_steps_away_is_discounted_once(network):
+    agent = agent_of(network, 1)
+
+    def chain(task_id, draw, action):
+        second = draw.squeeze(1) < 0.5
+        return second[:, None].float(), second.float(), torch.ones(1, 1), second
+
+    learn(agent, chain, 400)
+    assert values(agent, [0.0, 1.0]).tolist() == pytest.approx([GAMMA, 1.0], abs=0.05)
+
+
+def test_the_policy_finds_the_action_that_pays(network):
+    agent = agent_of(network, 2)
+    best = torch.tensor([[0.5], [-0.5]])
+
+    def quadratic(task_id, draw, action):
+        return zeros(task_id), 1 - (action - best).square().squeeze(1), zeros(task_id), torch.ones(2, dtype=torch.bool)
+
+    learn(agent, quadratic, 600)
+    chosen = agent.act(torch.zeros(2, 1), torch.arange(2), mode=True).squeeze(1)
+    assert chosen.tolist() == pytest.approx([0.5, -0.5], abs=0.12)
+
+
+def test_value_depends_on_the_task_alone(network):
+    agent = agent_of(network, 4)
+
+    def by_task(task_id, draw, action):
+        return draw, task_id.float(), draw, torch.ones(4, dtype=torch.bool)
+
+    learn(agent, by_task, 400)
+    for obs in (0.1, 0.9):
+        found = values(agent, [obs] * 4, tasks=[0, 1, 2, 3])
+        assert found.tolist() == pytest.approx([0.0, 1.0, 2.0, 3.0], abs=0.25)
+
+
+def test_temperatures_fall_where_the_policy_has_more_entropy_than_its_target(network):
+    agent = agent_of(
+        network, 2, initial_temperature=1.0, temperature_learning_rate=3e-2, target_entropy_per_action=-0.5
+    )
+    learn(agent, lambda t, d, a: (zeros(t), torch.zeros(2), zeros(t), torch.ones(2, dtype=torch.bool)), 400)
+    # Nothing is paid, so the policy becomes uniform, whose entropy is log 2 > -0.5
+    assert (agent.log_temperature.exp() < 0.2).all()
