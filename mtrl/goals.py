@@ -43,9 +43,13 @@ def make_goal_sets(tasks: Sequence[TaskDefinition], count: int, seed: int) -> tu
     Raises:
         UserError: A task cannot give that many distinct goals.
     """
+    if count < 1:
+        raise UserError(f"{count} goals per task is too few: ask for at least 1")
     train, heldout = [], []
     for task in tasks:
         rows = np.ascontiguousarray(task.sample_goals(2 * count, seed), dtype=np.float64)
+        if rows.ndim != 2:
+            raise UserError(f"task '{task.name}': sample_goals gave shape {rows.shape}, it must give [count, goal]")
         if len(np.unique(rows, axis=0)) != 2 * count:
             raise UserError(f"task '{task.name}' gave fewer than {2 * count} distinct goals: ask for fewer a task")
         train.append(rows[:count])
@@ -91,9 +95,15 @@ class _CountingSchedule:
         return self._goal(slot, self._episodes[slot])
 
     def get_state(self) -> State:
-        return {"episodes": list(self._episodes)}
+        return {"kind": type(self).__name__, "episodes": list(self._episodes)}
 
     def set_state(self, state: State) -> None:
+        kind, slots = state.get("kind"), len(state.get("episodes", ()))
+        if kind != type(self).__name__ or slots != len(self._episodes):
+            raise UserError(
+                f"the saved goal schedule is {kind} over {slots} slots, this one {type(self).__name__} over "
+                f"{len(self._episodes)}: continue with the schedule and the slots it was saved with"
+            )
         self._episodes = list(state["episodes"])
 
 
@@ -108,11 +118,22 @@ class ResampleGoals(_CountingSchedule):
 
     def __init__(self, goal_counts: Sequence[int], seed: int, trial_episodes: int = 1) -> None:
         super().__init__(len(goal_counts))
+        if trial_episodes < 1:
+            raise UserError(f"trial_episodes is {trial_episodes}: a trial has at least 1 episode")
         self._counts, self._seed, self._trial = list(goal_counts), seed, trial_episodes
 
     def _goal(self, slot: int, episode: int) -> int:
         stream = np.random.default_rng([self._seed, slot, episode // self._trial])
         return int(stream.integers(self._counts[slot]))
+
+    def get_state(self) -> State:
+        """The seed too, so that a schedule built with another one goes on as this one."""
+        return super().get_state() | {"seed": self._seed}
+
+    def set_state(self, state: State) -> None:
+        """Goes on from a state."""
+        super().set_state(state)
+        self._seed = state["seed"]
 
 
 class EachGoalOnce(_CountingSchedule):
@@ -122,16 +143,21 @@ class EachGoalOnce(_CountingSchedule):
         task_id: Task of each slot.
         goal_counts: Goals of each task.
         repeats: How often each goal is played.
+        limit: Play this many goals of each task, the first ones; None plays all.
     """
 
-    def __init__(self, task_id: Sequence[int], goal_counts: Sequence[int], repeats: int = 1) -> None:
+    def __init__(
+        self, task_id: Sequence[int], goal_counts: Sequence[int], repeats: int = 1, limit: int | None = None
+    ) -> None:
         super().__init__(len(task_id))
+        if repeats < 1 or (limit is not None and limit < 1):
+            raise UserError(f"an evaluation of {limit} goals, {repeats} times each, plays nothing: use at least 1")
         slots_of: dict[int, list[int]] = {}
         for slot, task in enumerate(task_id):
             slots_of.setdefault(int(task), []).append(slot)
         self._queues: dict[int, list[int]] = {}
         for task, slots in slots_of.items():
-            goals = list(range(goal_counts[task])) * repeats
+            goals = list(range(goal_counts[task]))[:limit] * repeats
             for place, slot in enumerate(slots):
                 self._queues[slot] = goals[place :: len(slots)]
 

@@ -22,8 +22,8 @@ def sample_points(count: int, seed: int) -> GoalRows:
 class PointEnv(gymnasium.Env):
     """A point in the plane moves towards a goal; it starts at random.
 
-    Observation: place, goal (zeros when hidden), then zeros up to `obs_dim`. Reward: minus the distance. Success: within
-    0.1. Actions beyond the first two do nothing. Keeps hidden state: the speed is not observed.
+    Observation: place, goal (zeros when hidden), then zeros up to `obs_dim`. Reward: minus the distance. Success:
+    within 0.1. Actions beyond the first two do nothing. Keeps hidden state: the speed is not observed.
     """
 
     def __init__(
@@ -108,7 +108,12 @@ class SpyEnv(PointEnv):
     def observe(self) -> np.ndarray:
         main = sys.modules["__main__"]
         return np.array(
-            ["torch" in sys.modules, int(os.environ["OMP_NUM_THREADS"]), hasattr(main, "__file__"), os.getpid() % 2**20],
+            [
+                "torch" in sys.modules,
+                int(os.environ["OMP_NUM_THREADS"]),
+                hasattr(main, "__file__"),
+                os.getpid() % 2**20,
+            ],
             np.float64,
         )
 

@@ -7,7 +7,8 @@ import torch
 from mtrl.errors import UserError
 from mtrl.goals import GoalSet
 from mtrl.registry import Registry
-from mtrl.tasks import TASKS, TaskDefinition
+from mtrl.tasks import TASKS
+from mtrl.vector.composite import CompositeVectorEnv
 from mtrl.vector.contract import TaskVectorEnv
 from mtrl.vector.processes import ProcessVectorEnv
 
@@ -51,28 +52,25 @@ def make_vector_env(
         raise UserError(f"workers is {workers}: use 0 for one less than the cores, or the number you want")
     if len(goal_set.rows) != len(task_names):
         raise UserError(f"goal set '{goal_set.name}' has tables for {len(goal_set.rows)} tasks, not {len(task_names)}")
-    if engine != "auto":
-        ENGINES.get(engine)
     definitions = [TASKS.get(name) for name in task_names]
-    engines = [_engine_of(task, engine) for task in definitions]
-
-    def build(members: list[int], share: int) -> TaskVectorEnv:
-        return ENGINES.get(engines[members[0]])(
-            [definitions[member] for member in members],
-            goal_set=GoalSet(goal_set.name, tuple(goal_set.rows[member] for member in members)),
-            slots_per_task=slots_per_task,
-            workers=share,
-            goal_visible=goal_visible,
-            device=device,
-        )
-
     groups: dict[Builder, list[int]] = {}
-    for member, name in enumerate(engines):
-        groups.setdefault(ENGINES.get(name), []).append(member)
-    if len(groups) == 1:
-        return build(list(range(len(definitions))), workers)
-    raise UserError("not yet")
-
-
-def _engine_of(task: TaskDefinition, engine: str) -> str:
-    return task.engine if engine == "auto" else engine
+    for place, task in enumerate(definitions):
+        builder = ENGINES.get(task.engine if engine == "auto" else engine)
+        groups.setdefault(builder, []).append(place)
+    parts: list[TaskVectorEnv] = []
+    try:
+        for builder, places in groups.items():
+            part = builder(
+                [definitions[place] for place in places],
+                goal_set=GoalSet(goal_set.name, tuple(goal_set.rows[place] for place in places)),
+                slots_per_task=slots_per_task,
+                workers=workers,
+                goal_visible=goal_visible,
+                device=device,
+            )
+            parts.append(part)
+    except BaseException:
+        for part in parts:
+            part.close()
+        raise
+    return parts[0] if len(parts) == 1 else CompositeVectorEnv(parts, list(groups.values()), goal_set)
