@@ -36,16 +36,16 @@ def resolve_suite(text: str) -> Suite:
     """The suite that a command line argument means.
 
     Args:
-        text: A suite (`MT10`), one task (`reach-v3`, an MT1; `ML1:reach-v3`, an ML1), or tasks joined by commas.
+        text: A suite (`MT10`), one task (`reach-v3`, an MT1; `ML1:reach-v3`, an ML1), or tasks joined by commas. What a
+            module of the user's registers is `MODULE:NAME`; the suite that is returned has the names alone.
 
     Raises:
         UserError: Nothing of that name is registered, or a task is listed twice.
     """
     if text.startswith(("ML1:", "MT1:")):
-        task = text[4:]
-        TASKS.get(task)
+        task = TASKS.get(text[4:]).name
         meta = text.startswith("ML1:")
-        return Suite(text, (task,), (task,) if meta else (), goal_visible=not meta)
+        return Suite(text[:4] + task, (task,), (task,) if meta else (), goal_visible=not meta)
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     if len(names) == 1 and names[0] in SUITES:
         return SUITES.get(names[0])
@@ -53,8 +53,7 @@ def resolve_suite(text: str) -> Suite:
         return SUITES.get(names[0]) if "-v" not in names[0] else _unknown_task(names[0])
     if not names:
         raise UserError("no suite given: name one, such as MT3, or tasks joined by commas (`mtrl list suites`)")
-    for name in names:
-        TASKS.get(name)
+    names = tuple(TASKS.get(name).name for name in names)
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise UserError(f"task '{repeated[0]}' is listed twice: each task once; use --slots-per-task for more slots")
