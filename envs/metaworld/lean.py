@@ -1,3 +1,5 @@
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's bindings come without type stubs.
 """The same numbers with less Python: upstream's step without what has no effect on any result.
 
 A step of upstream's spends most of its time outside the physics: looking names up, checking that rotation matrices are
@@ -165,8 +167,8 @@ def tolerance(
 ) -> float:
     """Upstream's `tolerance` for one number: 1 within the bounds, falling to `value_at_margin` one margin away."""
     lower, upper = bounds
-    if sigmoid != "long_tail" or margin <= 0 or lower > upper or not np.isscalar(x):
-        return reward_utils.tolerance(x, bounds, margin, sigmoid, value_at_margin)  # type: ignore[arg-type]
+    if sigmoid != "long_tail" or margin <= 0 or lower > upper or not isinstance(x, float):
+        return reward_utils.tolerance(x, bounds, margin, sigmoid, value_at_margin)
     if lower <= x <= upper:
         return 1.0
     distance = float((lower - x if x < lower else x - upper) / margin)

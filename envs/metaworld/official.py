@@ -10,10 +10,9 @@ import numpy as np
 from mtrl.errors import UserError, unknown
 from mtrl.plain_types import GoalRows
 
+from .camera import SIDE, SceneCamera
 from .catalogue import DESCRIPTIONS, FRAMES_PER_SECOND, HORIZON
 from .upstream import GoalControlled, upstream_class
-
-CAMERAS = ("corner", "corner2", "corner3", "topview", "behindGripper", "gripperPOV")
 
 
 class OfficialEnv(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -27,9 +26,9 @@ class OfficialEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         name: Task, such as `reach-v3`.
         goal_visible: Whether the last three numbers of an observation are the goal, or zeros.
         render_mode: Only `rgb_array`; OpenGL is first needed when `render` is called.
-        camera_name: A camera of the scene.
-        width: Of the image, pixels.
-        height: Of the image, pixels.
+        camera_name: One of `mtrl.envs.metaworld.camera.CAMERAS`.
+        width: Of the picture, pixels.
+        height: Of the picture, pixels.
 
     Raises:
         UserError: There is no such task, camera or render mode.
@@ -43,18 +42,17 @@ class OfficialEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         goal_visible: bool = True,
         *,
         render_mode: str | None = "rgb_array",
-        camera_name: str = "corner2",
+        camera_name: str = SIDE,
         width: int = 480,
         height: int = 480,
     ) -> None:
-        if camera_name not in CAMERAS:
-            raise unknown("camera", camera_name, CAMERAS)
         if render_mode not in (None, "rgb_array"):
             raise UserError(f"render mode '{render_mode}' is not supported: use 'rgb_array'")
         self.name = name
         self.render_mode = render_mode
-        self._upstream = _build(name, camera_name=camera_name, width=width, height=height)
+        self._upstream = _build(name)
         self._upstream.show_goal(goal_visible)
+        self._camera = SceneCamera(self._upstream.model, camera_name, width, height)
         self.observation_space = _observation_space(self._upstream)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (4,), np.float32)
 
@@ -95,12 +93,16 @@ class OfficialEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return self._upstream.step(action)
 
     def render(self) -> np.ndarray:
-        """An image, uint8 `[height, width, 3]`."""
-        return self._upstream.mujoco_renderer.render("rgb_array")
+        """A picture, uint8 `[height, width, 3]`.
+
+        Raises:
+            UserError: There is no OpenGL here.
+        """
+        return self._camera.picture(self._upstream.data)
 
     def close(self) -> None:
-        """Frees the renderer."""
-        self._upstream.close()
+        """Frees the OpenGL context, if there is one."""
+        self._camera.close()
 
     def _checked(self, row: Any) -> np.ndarray:
         """The goal as float64, if it lies in the task's range."""
@@ -149,9 +151,9 @@ def _observation_space(upstream: GoalControlled) -> gymnasium.spaces.Box:
     return gymnasium.spaces.Box(space.low, space.high, dtype=np.float64)
 
 
-def _build(name: str, **keywords: Any) -> GoalControlled:
+def _build(name: str) -> GoalControlled:
     if name not in DESCRIPTIONS:
         raise unknown("task", name, DESCRIPTIONS)
-    upstream = upstream_class(name)(**keywords)
+    upstream = upstream_class(name)()
     upstream.task_name = name
     return upstream

@@ -1,3 +1,5 @@
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's bindings come without type stubs.
 """Upstream's environment classes, made to work on current MuJoCo and told which goal to play.
 
 Nothing of upstream is changed in place: each class is subclassed, so other users of the package in the same process
@@ -101,7 +103,7 @@ class ClosedGripperReward:
 
     def compute_reward(self, action: np.ndarray, obs: np.ndarray) -> tuple[float, ...]:
         """Reward, hand to button, gripper opening, button to target, nearness, pressedness."""
-        _, hand_to_button, opening, button_to_target, near, pressed = super().compute_reward(action, obs)  # type: ignore[misc]
+        _, hand_to_button, opening, button_to_target, near, pressed = super().compute_reward(action, obs)
         reward = 5 * reward_utils.hamacher_product(max(obs[3], 0.0), near)
         if hand_to_button <= 0.03:
             reward += 5 * pressed
