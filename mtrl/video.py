@@ -1,7 +1,7 @@
 """Films of an agent at work, one mp4 file a task.
 
-Everything is rendered in the calling process, one environment after the other: several EGL renderers at once are known to
-hang some drivers. A machine without OpenGL gives one clear error, and training goes on without films.
+Everything is rendered in the calling process, one environment after the other: several EGL renderers at once are known
+to hang some drivers. A machine without OpenGL gives one clear error, and training goes on without films.
 """
 
 import contextlib
@@ -19,8 +19,11 @@ import torch
 from mtrl.algorithm import Policy
 from mtrl.errors import UserError, unknown
 from mtrl.goals import GoalSet
-from mtrl.tasks import TaskDefinition
+from mtrl.runner.experiment import load_policy, read_experiment
+from mtrl.tasks import TASKS, TaskDefinition
 
+EVERY = 5
+"""Steps from one frame to the next: 16 frames a second of Meta-World's 80 steps."""
 DEFAULT_FRAMES_PER_SECOND = 30
 SUCCESS_GREEN = (40, 170, 80)
 
@@ -39,7 +42,39 @@ class Stage:
     tasks: tuple[TaskDefinition, ...]
     goal_set: GoalSet
     goal_visible: bool = True
-    device: str = "cpu"
+    device: torch.device | str = "cpu"
+
+
+def film_run(
+    run: Path | str,
+    *,
+    only: Sequence[str] = (),
+    episodes: int = 1,
+    first_goal: int = 0,
+    every: int = EVERY,
+    device: str = "cpu",
+) -> list[Path]:
+    """Films the agent of a run, with its newest checkpoint, into the run folder's `videos`.
+
+    Args:
+        run: The run folder.
+        only: See `film`, as for the arguments that follow.
+        episodes: Episodes in each file.
+        first_goal: Index of the first goal among the training goals.
+        every: Steps from one frame to the next.
+        device: Where the agent acts.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: There is no run or no checkpoint, or see `film`.
+    """
+    experiment = read_experiment(Path(run), device=device)
+    tasks = tuple(TASKS.get(name) for name in experiment.suite.train_tasks)
+    stage = Stage(tasks, experiment.goal_sets()["train"], experiment.suite.goal_visible, experiment.device)
+    policy, folder = load_policy(run, device=device), experiment.folder.path / "videos"
+    return film(policy, stage, folder, only=only, episodes=episodes, first_goal=first_goal, every=every)
 
 
 def film(
@@ -50,7 +85,7 @@ def film(
     only: Sequence[str] = (),
     episodes: int = 1,
     first_goal: int = 0,
-    every: int = 5,
+    every: int = EVERY,
 ) -> list[Path]:
     """Films episodes of each task, with the most likely actions.
 

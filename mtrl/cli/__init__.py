@@ -21,7 +21,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("mtrl.cli.play:evaluate", "evaluate a run, or a fixed policy: mtrl eval --agent zero --suite MT3"),
     "video": ("mtrl.cli.play:video", "film a run's agent, one mp4 a task: mtrl video runs/MT10/mtmhsac/seed-0"),
     "compare": ("mtrl.cli.look:compare", "write the dashboard of all runs in a folder: mtrl compare runs"),
-    "list": ("mtrl.cli.listing:listing", "show suites, tasks, agents, networks, trackers and engines: mtrl list agents"),
+    "list": (
+        "mtrl.cli.listing:listing",
+        "show the suites, tasks, agents, networks and so on: mtrl list agents",
+    ),
     "check": ("mtrl.cli.look:check", "test a task or a suite of yours against the contract: mtrl check my-task"),
     "demo": ("mtrl.cli.look:demo", "train three tasks, evaluate them and write the dashboard: mtrl demo --short"),
 }

@@ -1,7 +1,7 @@
 """Command lines to config dataclasses, with errors of one line.
 
-tyro does the parsing and the help. Its errors are boxes of many lines, so the words that it does not know are asked back
-from it and named here, and what it prints about wrong values is caught and put into one line.
+tyro does the parsing and the help. Its errors are boxes of many lines, so the words that it does not know are asked
+back from it and named here, and what it prints about wrong values is caught and put into one line.
 """
 
 import contextlib
