@@ -162,7 +162,7 @@ def tolerance(
     x: float,
     bounds: tuple[float, float] = (0.0, 0.0),
     margin: float = 0.0,
-    sigmoid: str = "gaussian",
+    sigmoid: reward_utils.SIGMOID_TYPE = "gaussian",
     value_at_margin: float = 0.1,
 ) -> float:
     """Upstream's `tolerance` for one number: 1 within the bounds, falling to `value_at_margin` one margin away."""
