@@ -72,8 +72,9 @@ def film_run(
     """
     experiment = read_experiment(Path(run), device=device)
     tasks = tuple(TASKS.get(name) for name in experiment.suite.train_tasks)
-    stage = Stage(tasks, experiment.goal_sets()["train"], experiment.suite.goal_visible, experiment.device)
-    policy, folder = load_policy(run, device=device), experiment.folder.path / "videos"
+    goals = experiment.folder.read_goals("train", experiment.suite.train_tasks)
+    stage = Stage(tasks, goals, experiment.suite.goal_visible, experiment.device)
+    policy, folder = load_policy(run, device=device), experiment.folder.videos
     return film(policy, stage, folder, only=only, episodes=episodes, first_goal=first_goal, every=every)
 
 
@@ -173,9 +174,8 @@ def _image(env: gymnasium.Env[Any, Any], name: str, solved: bool) -> np.ndarray:
     except Exception as error:  # every GL library fails in its own way, AttributeError and its own types included
         reason = str(error).strip().splitlines()
         raise UserError(
-            f"task '{name}' cannot be filmed, there is no OpenGL that works ({type(error).__name__}"
-            f"{': ' + reason[0] if reason else ''}): install Mesa's EGL (Debian: libegl1 libgl1-mesa-dri) and set "
-            f"MUJOCO_GL=egl"
+            f"task '{name}' cannot be drawn ({type(error).__name__}{': ' + reason[0] if reason else ''}): where OpenGL is "
+            f"missing, install Mesa's EGL (Debian: libegl1 libgl1-mesa-dri) and set MUJOCO_GL=egl"
         ) from error
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
         raise UserError(f"task '{name}' gave no image to film: make its environment with render_mode='rgb_array'")
