@@ -4,10 +4,12 @@ The string under a field is its `--help`.
 """
 
 import dataclasses
+import difflib
 import json
 import math
+import types
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -124,16 +126,44 @@ def from_dict(template: Any, values: dict[str, Any]) -> Any:
         UserError: A field is unknown or of another type.
     """
     known = {f.name: getattr(template, f.name) for f in dataclasses.fields(template)}
+    hints = get_type_hints(type(template))
     changes: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known:
-            raise UserError(f"configuration field '{name}' is unknown to {type(template).__name__}: remove it")
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+            raise UserError(f"configuration field '{name}' is unknown to {type(template).__name__}: {hint}")
         current = known[name]
-        if dataclasses.is_dataclass(current) and not isinstance(current, type):
+        plain = tuple(value) if isinstance(value, list) else value
+        if dataclasses.is_dataclass(current) and isinstance(value, dict):
             changes[name] = from_dict(current, value)
+        elif dataclasses.is_dataclass(current) or not _fits(hints[name], plain):
+            wanted = "a dict of its fields" if dataclasses.is_dataclass(current) else _wording(hints[name])
+            raise UserError(f"configuration field '{name}' is {value!r}: give {wanted}")
         else:
-            changes[name] = tuple(value) if isinstance(value, list) else value
+            changes[name] = plain
     return dataclasses.replace(template, **changes)
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a value may stand in a field of this type, of which configs know but a few."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in arguments
+    if origin in (Union, types.UnionType):
+        return any(_fits(argument, value) for argument in arguments)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(arguments[0], entry) for entry in value)
+    if hint in (int, float):
+        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+    return not isinstance(hint, type) or isinstance(value, hint)
+
+
+def _wording(hint: Any) -> str:
+    arguments = get_args(hint)
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(repr, arguments))}"
+    return f"{hint.__name__ if isinstance(hint, type) and not arguments else hint}"
 
 
 def differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:

@@ -12,6 +12,10 @@ class WorkerDied(UserError):
     """A worker process of a vector environment ended and could not be restarted."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal stopped a run that can be gone on with. The command line exits with code 130."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is not registered, with the nearest names.
 

@@ -13,7 +13,8 @@ import torch
 
 from mtrl.algorithm import Policy
 from mtrl.goals import EachGoalOnce
-from mtrl.vector.contract import TaskVectorEnv
+from mtrl.types import Rewards, State
+from mtrl.vector.contract import StepInfo, TaskVectorEnv
 
 EVALUATION_SEED = 0
 """Fixes the episode seeds of every evaluation, so that agents and seeds meet the same episodes."""
@@ -147,40 +148,54 @@ class EvaluationResult:
         return sum(values) / len(values)
 
 
-class _Slots:
-    """Running sums of each slot's episode, and the episodes that have ended."""
+class RunningEpisodes:
+    """Sums of the episode that each slot is playing.
+
+    Args:
+        env: Whose steps are taken in.
+    """
 
     def __init__(self, env: TaskVectorEnv) -> None:
-        self._env, slots = env, env.num_envs
-        self._any = torch.zeros(slots, dtype=torch.bool, device=env.device)
-        self._return = torch.zeros(slots, dtype=torch.float64, device=env.device)
-        self._length = torch.zeros(slots, dtype=torch.int64, device=env.device)
-        self._task = env.task_id.tolist()
-        self.episodes: list[Episode] = []
+        self._names, self._task = [task.name for task in env.tasks], env.task_id.tolist()
+        self._any = torch.zeros(env.num_envs, dtype=torch.bool, device=env.device)
+        self._return = torch.zeros(env.num_envs, dtype=torch.float64, device=env.device)
+        self._length = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
 
-    def add(self, reward: torch.Tensor, info: Any) -> torch.Tensor:
-        """Takes in one step; returns where an episode ended, `[env]` bool."""
+    def add(self, reward: Rewards, info: StepInfo) -> list[Episode]:
+        """Takes in one step; returns the episodes that ended with it."""
         active = info["active"]
         self._any |= info["success"] & active
         self._return += torch.where(active, reward, 0.0)
         self._length += active
         ended = info["final_mask"] & active
-        for slot in ended.nonzero().flatten().tolist():
-            self.episodes.append(
-                Episode(
-                    task=self._env.tasks[self._task[slot]].name,
-                    goal=int(info["goal_index"][slot]),
-                    slot=slot,
-                    success_any=int(self._any[slot]),
-                    success_end=int(info["success"][slot]),
-                    return_=float(self._return[slot]),
-                    length=int(self._length[slot]),
-                )
+        slots = ended.nonzero().flatten().tolist()
+        if not slots:
+            return []
+        episodes = [
+            Episode(
+                task=self._names[self._task[slot]],
+                goal=int(info["goal_index"][slot]),
+                slot=slot,
+                success_any=int(self._any[slot]),
+                success_end=int(info["success"][slot]),
+                return_=float(self._return[slot]),
+                length=int(self._length[slot]),
             )
+            for slot in slots
+        ]
         self._any &= ~ended
         self._return[ended] = 0.0
         self._length[ended] = 0
-        return ended
+        return episodes
+
+    def get_state(self) -> State:
+        """The sums."""
+        return {"any": self._any.cpu(), "return": self._return.cpu(), "length": self._length.cpu()}
+
+    def set_state(self, state: State) -> None:
+        """Goes on from a state."""
+        for name, own in (("any", self._any), ("return", self._return), ("length", self._length)):
+            own.copy_(state[name])
 
 
 def evaluate(
@@ -207,18 +222,20 @@ def evaluate(
     counts = tuple(count if goals is None else max(1, min(goals, count)) for count in all_goals)
     schedule = EachGoalOnce(env.task_id.tolist(), counts)
     obs, info = env.reset(seed=EVALUATION_SEED, options={"schedule": schedule})
-    begun, slots = info["active"], _Slots(env)
-    while len(slots.episodes) < sum(counts):
+    begun, running = info["active"], RunningEpisodes(env)
+    episodes: list[Episode] = []
+    while len(episodes) < sum(counts):
         if bool(begun.any()):
             policy.begin_episodes(begun)
         obs, reward, _, _, step_info = env.step(policy.act(obs, env.task_id, mode=mode))
         if not bool(step_info["active"].any()):
-            raise RuntimeError(f"the environment went idle after {len(slots.episodes)} of {sum(counts)} episodes")
-        begun = slots.add(reward, step_info)
+            raise RuntimeError(f"the environment went idle after {len(episodes)} of {sum(counts)} episodes")
+        episodes += running.add(reward, step_info)
+        begun = step_info["final_mask"]
         if on_step is not None:
             on_step()
     names = tuple(task.name for task in env.tasks)
-    episodes = sorted(slots.episodes, key=lambda episode: (names.index(episode.task), episode.goal))
+    episodes.sort(key=lambda episode: (names.index(episode.task), episode.goal))
     return EvaluationResult(env.goal_set.name, names, counts, all_goals, mode, tuple(episodes))
 
 

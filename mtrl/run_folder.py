@@ -243,16 +243,6 @@ class RunFolder:
         return GoalSet(split, rows)
 
 
-def goal_tables(sets: tuple[GoalSet, GoalSet], suite: Suite) -> dict[str, dict[str, np.ndarray]]:
-    """Goal sets of a suite's training tasks by split and task."""
-    return {goal_set.name: dict(zip(suite.train_tasks, goal_set.rows, strict=True)) for goal_set in sets}
-
-
-def config_differences_text(differing: dict[str, tuple[Any, Any]]) -> str:
-    """Differing fields, each as `name (there X, asked Y)`."""
-    return ", ".join(f"{name} (there {there!r}, asked {asked!r})" for name, (there, asked) in differing.items())
-
-
 def run_folder_of(config: RunConfig, suite: Suite) -> RunFolder:
     """The folder that a configuration writes into."""
     if config.run_folder:

@@ -47,6 +47,11 @@ class JsonlFile:
             os.fsync(self._descriptor)
         return self._length
 
+    @property
+    def waiting(self) -> bool:
+        """Whether some lines could not be written yet."""
+        return bool(self._waiting)
+
     def close(self) -> None:
         """Ends writing."""
         self.sync()

@@ -1,0 +1,200 @@
+"""The Python interface, which the command line calls too.
+
+import mtrl
+run = mtrl.train("MT3", agent="quick", seed=0, tracking={"log_every": 500})
+print(run.evaluate().success_any, run.evaluate(goals="heldout").success_any)
+"""
+
+import dataclasses
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mtrl.algorithm import AGENTS, Policy
+from mtrl.config import RunConfig, from_dict
+from mtrl.errors import UserError
+from mtrl.evaluate import EvaluationResult
+from mtrl.evaluate import evaluate as play
+from mtrl.logger.console import warn
+from mtrl.logger.jsonl import JsonlFile
+from mtrl.run_folder import RunFolder, read_json, read_jsonl
+from mtrl.runner import go_on, load_policy, prepare, start
+from mtrl.runner.experiment import Experiment, read_experiment
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Attributes:
+        path: Where it is.
+    """
+
+    path: Path
+
+    @property
+    def folder(self) -> RunFolder:
+        """Names of all its files."""
+        return RunFolder(self.path)
+
+    @property
+    def config(self) -> RunConfig:
+        """Its configuration."""
+        return read_experiment(self.path).config
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended as planned."""
+        return self.folder.is_finished()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Lines of `metrics.jsonl`, oldest first."""
+        return read_jsonl(self.folder.metrics)
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Lines of `eval.jsonl`, oldest first."""
+        return read_jsonl(self.folder.evaluations)
+
+    def policy(self, device: str = "cpu") -> Policy:
+        """Its agent, with the newest weights."""
+        return load_policy(self.path, device=device)
+
+    def evaluate(self, **options: Any) -> EvaluationResult:
+        """`evaluate` of this run."""
+        return evaluate(self.path, **options)
+
+    def resume(self, steps_per_task: int | None = None) -> "Run":
+        """`resume` of this run."""
+        return resume(self.path, steps_per_task)
+
+
+def train(suite: str | RunConfig = "MT3", agent: str = "mtmhsac", **options: Any) -> Run:
+    """Trains an agent, or goes on with a run of the same configuration.
+
+    Args:
+        suite: A suite, a task, tasks joined by commas; or a whole `RunConfig`, and then nothing else.
+        agent: Agent preset; its values are the defaults of all options.
+        **options: Fields of `RunConfig`; a nested config is given as a dict of the fields to change.
+
+    Returns:
+        The run.
+
+    Raises:
+        UserError: Something is unknown or impossible, or the run folder holds another run.
+        Interrupted: A signal came (Ctrl-C); the run can be gone on with.
+    """
+    if isinstance(suite, RunConfig):
+        if options:
+            raise UserError(f"option '{min(options)}' was given beside a RunConfig: put it into the RunConfig")
+        return Run(start(suite))
+    return Run(start(make_config(suite, agent, **options)))
+
+
+def resume(path: str | Path, steps_per_task: int | None = None) -> Run:
+    """Goes on with a run from its newest whole checkpoint.
+
+    Args:
+        path: The run folder.
+        steps_per_task: Train up to so many steps of each task, more than the run was begun with.
+
+    Returns:
+        The run.
+
+    Raises:
+        UserError: There is no run, or none of its checkpoints is whole.
+        Interrupted: A signal came (Ctrl-C).
+    """
+    return Run(go_on(Path(path), steps_per_task))
+
+
+def evaluate(
+    run: str | Path | None = None,
+    *,
+    suite: str = "MT3",
+    agent: str = "",
+    goals: str = "train",
+    count: int | None = None,
+    mode: bool = True,
+    seed: int = 0,
+    goal_seed: int = 42,
+    slots_per_task: int = 1,
+    workers: int = 0,
+    device: str = "cpu",
+) -> EvaluationResult:
+    """Plays protocol A with a run's newest agent, or with a fixed policy on a suite.
+
+    An evaluation of all goals with the mode action is added to the `eval.jsonl` of a finished run.
+
+    Args:
+        run: A run folder.
+        suite: Without a run: the suite.
+        agent: Without a run: a fixed policy (`zero`, `random`, `repeat`).
+        goals: `train`, `heldout` (same tasks, goals never trained on), or `test` (tasks never trained on).
+        count: Only the first so many goals of each task; None plays all.
+        mode: Take the most likely action rather than a sample.
+        seed: Without a run: the policy's seed.
+        goal_seed: Without a run: fixes the goals.
+        slots_per_task: Environments of each task.
+        workers: Worker processes; 0 takes one less than the cores.
+        device: Where the agent acts.
+
+    Raises:
+        UserError: There is no such run, agent, suite or set of goals.
+    """
+    if count is not None and count < 1:
+        raise UserError(f"cannot play {count} goals: give at least 1")
+    changes = {"workers": workers, "device": device}
+    if run is None:
+        experiment = prepare(make_config(suite, agent or "zero", seed=seed, goal_seed=goal_seed, **changes))
+        if experiment.preset.trainable:
+            raise UserError(
+                f"agent '{agent}' must be trained first: give its run folder, or a fixed policy such as zero"
+            )
+        sets, policy = experiment.goal_sets(), experiment.build_agent()
+        experiment.tasks_of(goals)
+        return _play(experiment, policy, sets[goals], count, mode, slots_per_task)
+    experiment = read_experiment(Path(run), **changes)
+    goal_set = experiment.folder.read_goals(goals, experiment.tasks_of(goals))
+    if goals == "test" and experiment.preset.trainable:
+        raise UserError(
+            f"agent '{experiment.preset.name}' knows the tasks it was trained on alone: evaluate it on --goals heldout"
+        )
+    policy = load_policy(run, device=device)
+    result = _play(experiment, policy, goal_set, count, mode, slots_per_task)
+    if experiment.folder.is_finished() and count is None and mode:
+        _add(experiment, result)
+    return result
+
+
+def make_config(suite: str, agent: str, **options: Any) -> RunConfig:
+    """The configuration of a preset with some fields changed.
+
+    Raises:
+        UserError: The preset or a field is unknown, or a value is of another type.
+    """
+    defaults = dataclasses.replace(AGENTS.get(agent).defaults, suite=suite, agent=agent)
+    return from_dict(defaults, options)
+
+
+def _play(
+    experiment: Experiment, policy: Policy, goals: Any, count: int | None, mode: bool, slots_per_task: int
+) -> EvaluationResult:
+    with closing(experiment.build_env(goals, slots_per_task)) as env:
+        return play(policy, env, count, mode)
+
+
+def _add(experiment: Experiment, result: EvaluationResult) -> None:
+    """Adds a line to a finished run; the counters are those of its end."""
+    folder = experiment.folder
+    counters = {name: read_json(folder.done)[name] for name in ("env_step", "steps_per_task", "updates", "wall_s")}
+    record = result.to_record(final=True, **counters)
+    if any(line == record for line in read_jsonl(folder.evaluations)):
+        return  # the same again
+    try:
+        with folder.lock():
+            file = JsonlFile(folder.evaluations, folder.evaluations.stat().st_size)
+            file.append(record)
+            file.close()
+    except (UserError, OSError) as error:
+        warn(f"the evaluation was not added to {folder.evaluations}: {error}")

@@ -1,0 +1,155 @@
+"""What a configuration stands for: suite, preset, goals and problem; building agents and environments from it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtrl.algorithm import AGENTS, AgentPreset, Policy, Problem
+from mtrl.checkpoint import find_checkpoint
+from mtrl.config import RunConfig, from_dict, resolve_device, validate
+from mtrl.errors import UserError
+from mtrl.goals import GoalSet, make_goal_sets
+from mtrl.run_folder import RunFolder, read_json, run_folder_of
+from mtrl.suites import Suite, resolve_suite
+from mtrl.tasks import TASKS
+from mtrl.vector.build import make_vector_env
+from mtrl.vector.contract import TaskVectorEnv
+
+SPLITS = ("train", "heldout", "test")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A configuration and what it names, checked; nothing is built or written yet.
+
+    Attributes:
+        config: The run's configuration.
+        suite: Its suite.
+        preset: Its agent.
+        device: Where it runs.
+        folder: Where it is written.
+    """
+
+    config: RunConfig
+    suite: Suite
+    preset: AgentPreset
+    device: torch.device
+    folder: RunFolder
+
+    @property
+    def title(self) -> str:
+        """Suite, agent and seed in a few words."""
+        return f"{self.suite.name} {self.config.agent} seed {self.config.seed}"
+
+    def build_agent(self) -> Any:
+        """The agent with its initial weights: an algorithm, or a fixed policy."""
+        problem = make_problem(self.suite.train_tasks, self.device, self.config.seed)
+        return self.preset.build(self.config.algorithm, problem)
+
+    def goal_sets(self) -> dict[str, GoalSet]:
+        """Goals by split: training and held-out goals of the training tasks, and goals of tasks never trained on."""
+        count, seed = self.suite.goals_per_task, self.config.goal_seed
+        train, heldout = make_goal_sets([TASKS.get(name) for name in self.suite.train_tasks], count, seed)
+        sets = {"train": train, "heldout": heldout}
+        if new_tasks(self.suite):
+            rows = make_goal_sets([TASKS.get(name) for name in new_tasks(self.suite)], count, seed)[0].rows
+            sets["test"] = GoalSet("test", rows)
+        return sets
+
+    def tasks_of(self, split: str) -> tuple[str, ...]:
+        """Tasks of a split of goals.
+
+        Raises:
+            UserError: The suite has none.
+        """
+        if split not in SPLITS:
+            raise UserError(f"unknown goals '{split}': give {', '.join(SPLITS)}")
+        names = new_tasks(self.suite) if split == "test" else self.suite.train_tasks
+        if not names:
+            raise UserError(f"suite '{self.suite.name}' has no tasks that are kept from training: leave out test")
+        return names
+
+    def build_env(self, goals: GoalSet, slots_per_task: int) -> TaskVectorEnv:
+        """Slots of the tasks that the goals belong to."""
+        return make_vector_env(
+            self.tasks_of(goals.name),
+            goal_set=goals,
+            slots_per_task=slots_per_task,
+            workers=self.config.workers,
+            engine=self.config.engine,
+            goal_visible=self.suite.goal_visible,
+            device=self.device,
+        )
+
+
+def new_tasks(suite: Suite) -> tuple[str, ...]:
+    """Test tasks that are not among the training tasks; an ML1 has none, its test goals are the held-out ones."""
+    return tuple(name for name in suite.test_tasks if name not in suite.train_tasks)
+
+
+def prepare(config: RunConfig) -> Experiment:
+    """Checks a configuration and looks up what it names.
+
+    Raises:
+        UserError: Something is unknown or impossible.
+    """
+    suite, preset = resolve_suite(config.suite), AGENTS.get(config.agent)
+    for name in (*suite.train_tasks, *suite.test_tasks):
+        TASKS.get(name)
+    device = torch.device(resolve_device(validate(config).device))
+    return Experiment(config, suite, preset, device, run_folder_of(config, suite))
+
+
+def read_experiment(path: Path, **changes: Any) -> Experiment:
+    """The experiment of a run folder.
+
+    Args:
+        path: The run folder.
+        **changes: Fields of the configuration to replace, such as `device`.
+
+    Raises:
+        UserError: There is no run, or its configuration is damaged or of another version.
+    """
+    folder = RunFolder(Path(path))
+    if not folder.is_run():
+        raise UserError(
+            f"no run at {path} (there is no config.json): give the folder of a run, such as runs/MT3/quick/seed-0"
+        )
+    document = read_json(folder.config)
+    try:
+        values = dict(document["config"])
+        template = AGENTS.get(values["agent"]).defaults
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder.config} is damaged ({error!r}): restore it, or train into another folder") from error
+    return prepare(from_dict(template, {**values, "run_folder": str(path), **changes}))
+
+
+def make_problem(task_names: tuple[str, ...], device: torch.device, seed: int) -> Problem:
+    """What an agent for some tasks is built for; observations and actions are padded to the largest."""
+    specs = [TASKS.get(name).spec for name in task_names]
+    obs_dim, action_dim = max(s.obs_dim for s in specs), max(s.action_dim for s in specs)
+    obs_mask = torch.stack([torch.arange(obs_dim) < s.obs_dim for s in specs]).to(device)
+    action_mask = torch.stack([torch.arange(action_dim) < s.action_dim for s in specs]).to(device)
+    return Problem(task_names, obs_mask, action_mask, device, seed)
+
+
+def load_policy(path: str | Path, *, device: str = "cpu") -> Policy:
+    """The agent of a run folder, with the weights of its newest whole checkpoint.
+
+    Args:
+        path: The run folder.
+        device: Where it is to act.
+
+    Raises:
+        UserError: There is no run or no whole checkpoint.
+    """
+    experiment = read_experiment(Path(path), device=device)
+    agent = experiment.build_agent()
+    if experiment.preset.trainable:
+        checkpoint = find_checkpoint(experiment.folder, with_replay=False)
+        if checkpoint is None:
+            raise UserError(f"{path} has no checkpoint yet: let it train on (`mtrl resume {path}`)")
+        agent.load_weights(checkpoint.weights())
+    return agent

@@ -1,0 +1,132 @@
+"""The contract of a training loop, and the statistics of training episodes that all loops keep."""
+
+import abc
+from collections import deque
+from typing import Any
+
+import torch
+
+from mtrl.algorithm import Metrics
+from mtrl.evaluate import RunningEpisodes
+from mtrl.types import Rewards, State
+from mtrl.vector.contract import StepInfo, TaskVectorEnv
+
+WINDOW = 20
+"""Training episodes of each task that success and return are averaged over."""
+
+
+class EpisodeStatistics:
+    """Success (at any step) and return of the last episodes of every task.
+
+    Args:
+        env: The training environment.
+    """
+
+    def __init__(self, env: TaskVectorEnv) -> None:
+        self._running = RunningEpisodes(env)
+        self._recent: dict[str, deque[tuple[int, float]]] = {task.name: deque(maxlen=WINDOW) for task in env.tasks}
+
+    def add(self, reward: Rewards, info: StepInfo) -> None:
+        """Takes in one step."""
+        for episode in self._running.add(reward, info):
+            self._recent[episode.task].append((episode.success_any, episode.return_))
+
+    def metrics(self) -> dict[str, float]:
+        """`train/success` and `train/return`, as means over tasks and for each task; NaN before the first episode."""
+        result: dict[str, float] = {}
+        for name, column in (("train/success", 0), ("train/return", 1)):
+            of_task = {
+                task: sum(row[column] for row in rows) / len(rows) if rows else float("nan")
+                for task, rows in self._recent.items()
+            }
+            result[name] = sum(of_task.values()) / len(of_task)
+            result |= {f"{name}/{task}": value for task, value in of_task.items()}
+        return result
+
+    def get_state(self) -> State:
+        """All that is needed to go on."""
+        recent = {task: [list(row) for row in rows] for task, rows in self._recent.items()}
+        return {"running": self._running.get_state(), "recent": recent}
+
+    def set_state(self, state: State) -> None:
+        """Goes on from a state."""
+        self._running.set_state(state["running"])
+        for task, rows in state["recent"].items():
+            self._recent[task] = deque([(int(s), float(r)) for s, r in rows], maxlen=WINDOW)
+
+
+class TrainingLoop(abc.ABC):
+    """One way to train: off-policy, on-policy or meta. The session calls it; logging, evaluation, checkpoints are its.
+
+    Attributes:
+        algorithm: What learns; has `act`, `weights`, `load_weights`, `get_state`, `set_state`.
+        env: What it learns from.
+        statistics: Of the training episodes.
+        vector_steps: Steps of the vector environment so far.
+        updates: Gradient updates so far.
+        metrics: What the newest update reported.
+    """
+
+    def __init__(self, algorithm: Any, env: TaskVectorEnv) -> None:
+        self.algorithm, self.env = algorithm, env
+        self.statistics = EpisodeStatistics(env)
+        self.vector_steps = 0
+        self.updates = 0
+        self.metrics: Metrics = {}
+
+    @property
+    def env_step(self) -> int:
+        """Environment steps over all tasks."""
+        return self.vector_steps * self.env.num_envs
+
+    @property
+    def steps_per_task(self) -> int:
+        """Environment steps of each task."""
+        return self.vector_steps * (self.env.num_envs // len(self.env.tasks))
+
+    def crossed(self, every: int) -> bool:
+        """Whether the last step reached or passed a multiple of so many environment steps a task; 0 never does."""
+        slots = self.env.num_envs // len(self.env.tasks)
+        now = self.steps_per_task
+        return every > 0 and now // every > (now - slots) // every
+
+    @abc.abstractmethod
+    def start(self) -> None:
+        """Begins a new run."""
+
+    @abc.abstractmethod
+    def advance(self) -> None:
+        """The smallest whole piece of training, between two of which a run can be saved and stopped."""
+
+    def get_state(self) -> State:
+        """All that is needed to go on, besides weights and replay."""
+        return {
+            "algorithm": self.algorithm.get_state(),
+            "env": self.env.get_state(),
+            "statistics": self.statistics.get_state(),
+            "vector_steps": self.vector_steps,
+            "updates": self.updates,
+            "metrics": {name: value.cpu() for name, value in self.metrics.items()},
+            "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.env.device) if self.env.device.type == "cuda" else None,
+        }
+
+    def set_state(self, state: State) -> None:
+        """Goes on from a state; the weights are loaded already."""
+        self.algorithm.set_state(state["algorithm"])
+        self.statistics.set_state(state["statistics"])
+        self.vector_steps, self.updates = int(state["vector_steps"]), int(state["updates"])
+        self.metrics = dict(state["metrics"])
+        torch.set_rng_state(state["torch_rng"])
+        if state["cuda_rng"] is not None and self.env.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"], self.env.device)
+
+    def replay_rows(self) -> dict[str, torch.Tensor] | None:
+        """Replay rows since the last `replay_saved`; None where the loop has no replay."""
+        return None
+
+    def replay_saved(self) -> None:  # noqa: B027 - only where there is a replay
+        """The rows that `replay_rows` gave are on the disk."""
+
+    def put_replay(self, rows: dict[str, torch.Tensor]) -> None:  # noqa: B027 - only where there is a replay
+        """Takes back a span of rows."""

@@ -1,0 +1,106 @@
+"""The off-policy loop: act, step the environments, learn from replay meanwhile."""
+
+import math
+
+import numpy as np
+import torch
+
+from mtrl.algorithm import OffPolicyAlgorithm
+from mtrl.buffers import TaskReplayBuffer
+from mtrl.config import RunConfig
+from mtrl.runner.loop import TrainingLoop
+from mtrl.types import Actions, Observations, State
+from mtrl.vector.contract import TaskVectorEnv
+
+STREAM = 1
+"""Which of the random streams under the run's seed is this loop's; agents use the seed itself."""
+
+
+class OffPolicyLoop(TrainingLoop):
+    """Collects transitions into a replay buffer and updates from it while the environments step.
+
+    The updates of a step see the buffer as it was before that step, so the result does not depend on how the two
+    overlap.
+
+    Args:
+        algorithm: What learns.
+        env: The training environment.
+        config: Warm-up, replay, updates and seed.
+    """
+
+    algorithm: OffPolicyAlgorithm
+
+    def __init__(self, algorithm: OffPolicyAlgorithm, env: TaskVectorEnv, config: RunConfig) -> None:
+        super().__init__(algorithm, env)
+        self._config = config
+        obs_dim, action_dim = env.obs_mask.shape[1], env.action_mask.shape[1]
+        self.buffer = TaskReplayBuffer(len(env.tasks), config.replay.capacity_per_task, obs_dim, action_dim, env.device)
+        seed = int(np.random.SeedSequence([config.seed, STREAM]).generate_state(1)[0])
+        self._generator = torch.Generator(env.device).manual_seed(seed)
+        self._saved_rows = self.buffer.written.clone()
+        self._learning_steps = 0
+        self._random_until = math.ceil(config.warmup_steps * len(env.tasks) / env.num_envs)
+        self._learn_from = max(1, self._random_until)
+        self._obs: Observations
+
+    def start(self) -> None:
+        """Starts all episodes."""
+        self._obs, _ = self.env.reset(seed=self._config.seed)
+        self.algorithm.begin_episodes(torch.ones(self.env.num_envs, dtype=torch.bool, device=self.env.device))
+
+    def advance(self) -> None:
+        """One step of the vector environment, and the updates that go with it."""
+        action = self._choose_action()
+        self.env.step_async(action)
+        self._learn()
+        obs, reward, terminated, _, info = self.env.step_wait()
+        self.buffer.add(self._obs, action, reward, info["final_obs"], terminated, self.env.task_id)
+        self.statistics.add(reward, info)
+        if bool(info["final_mask"].any()):
+            self.algorithm.begin_episodes(info["final_mask"])
+        self._obs = obs
+        self.vector_steps += 1
+
+    def _choose_action(self) -> Actions:
+        if self.vector_steps >= self._random_until:
+            return self.algorithm.act(self._obs, self.env.task_id, mode=False)
+        shape = (self.env.num_envs, self.env.action_mask.shape[1])
+        return 2.0 * torch.rand(shape, generator=self._generator, device=self.env.device) - 1.0
+
+    def _learn(self) -> None:
+        """The updates that are due. Counted from whole steps, so that a fraction never drifts."""
+        if self.vector_steps < self._learn_from:
+            return
+        self._learning_steps += 1
+        due = int(self._learning_steps * self._config.updates_per_step) - self.updates
+        for _ in range(due):
+            batch = self.buffer.sample(self.algorithm.batch_per_task, self._generator)
+            self.metrics = self.algorithm.update(batch)
+        self.updates += due
+
+    def get_state(self) -> State:
+        """See `TrainingLoop.get_state`; the replay is saved apart."""
+        own = {"generator": self._generator.get_state(), "learning_steps": self._learning_steps}
+        return {**super().get_state(), **own, "learn_from": self._learn_from}
+
+    def set_state(self, state: State) -> None:
+        """See `TrainingLoop.set_state`; where no replay was saved, it is filled again before learning goes on."""
+        super().set_state(state)
+        self._obs = self.env.set_state(state["env"])
+        self._generator.set_state(state["generator"])
+        self._learning_steps, self._learn_from = int(state["learning_steps"]), int(state["learn_from"])
+        if int(self.buffer.written.min()) == 0:
+            self._learn_from = self.vector_steps + max(1, self._random_until)
+
+    def replay_rows(self) -> dict[str, torch.Tensor] | None:
+        """See `TrainingLoop.replay_rows`."""
+        return self.buffer.rows_since(self._saved_rows)
+
+    def replay_saved(self) -> None:
+        """See `TrainingLoop.replay_saved`."""
+        self._saved_rows = self.buffer.written.clone()
+
+    def put_replay(self, rows: dict[str, torch.Tensor]) -> None:
+        """See `TrainingLoop.put_replay`."""
+        self.buffer.extend(rows)
+        self.replay_saved()

@@ -1,0 +1,280 @@
+"""A session: one process's part of a run. What all training loops share: metrics, evaluation, checkpoints, stopping."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from mtrl.checkpoint import Checkpoint, CheckpointStore, Snapshot
+from mtrl.errors import Interrupted, UserError
+from mtrl.evaluate import EvaluationResult, evaluate
+from mtrl.goals import GoalSet
+from mtrl.logger.console import say, warn
+from mtrl.logger.contract import RunInfo
+from mtrl.logger.jsonl import JsonlFile
+from mtrl.logger.start import start_trackers
+from mtrl.run_folder import read_json, to_json, write_atomically
+from mtrl.runner.experiment import Experiment
+from mtrl.runner.loop import TrainingLoop
+from mtrl.runner.metrics import flat_evaluation, flat_metrics
+from mtrl.runner.progress import Progress, describe_evaluation
+from mtrl.runner.signals import StopRequest
+from mtrl.tasks import TASKS
+from mtrl.vector.contract import TaskVectorEnv
+
+
+class Session:
+    """Runs a training loop from where the run folder has it to the end, or to a signal.
+
+    Args:
+        experiment: The run.
+        loop: Its training loop, not started; None for a policy that learns nothing.
+        agent: What is evaluated.
+        goals: The training goals.
+
+    Raises:
+        UserError: No checkpoint is whole, or the run folder cannot be written.
+    """
+
+    def __init__(self, experiment: Experiment, loop: TrainingLoop | None, agent: Any, goals: GoalSet) -> None:
+        self._experiment, self._loop, self._agent, self._goals = experiment, loop, agent, goals
+        self._config, self._folder = experiment.config, experiment.folder
+        self._store = CheckpointStore(self._folder, self._config.checkpoint, self._config.replay.capacity_per_task)
+        self._clock = _Clock()
+        self._evaluation_env: TaskVectorEnv | None = None
+        self._evaluation_due = False
+        self._saved_at = -1
+        checkpoint = self._store.newest() if loop is not None else None
+        lengths = checkpoint.manifest["lengths"] if checkpoint else {"metrics": 0, "evaluations": 0}
+        self._metrics = JsonlFile(self._folder.metrics, lengths["metrics"])
+        self._evaluations = JsonlFile(self._folder.evaluations, lengths["evaluations"])
+        if loop is not None and checkpoint is not None:
+            self._restore(loop, checkpoint)
+        elif loop is not None:
+            loop.start()
+        begun = f"from {self._steps_per_task} steps/task" if checkpoint else "from the start"
+        say(f"{experiment.title}: {begun}, on {experiment.device}, in {self._folder.path}")
+        self._speed_mark = (self._env_step, self._updates, self._clock.seconds())
+        self._trackers = start_trackers(self._run_info())
+
+    def run(self) -> dict[str, Any] | None:
+        """Trains to the end and evaluates; returns the final summary, None where no final evaluation is configured.
+
+        Raises:
+            Interrupted: A signal came; a checkpoint is written.
+            UserError: The agent diverged, or a worker died.
+        """
+        exit_code = 1
+        self._progress = Progress(self._experiment.title, self._config.steps_per_task, self._steps_per_task)
+        try:
+            with StopRequest() as self._stop:
+                if self._loop is not None:
+                    self._train(self._loop)
+                summary = self._finish()
+            exit_code = 0
+            return summary
+        except Interrupted:
+            exit_code = 130
+            say(f"stopped at {self._steps_per_task} steps/task; go on with: mtrl resume {self._folder.path}")
+            raise
+        finally:
+            self._close(exit_code)
+
+    def _train(self, loop: TrainingLoop) -> None:
+        every, log_every = self._config.evaluation.every, self._config.tracking.log_every
+        target, final = self._config.steps_per_task, self._config.evaluation.final
+        if self._evaluation_due and (loop.steps_per_task < target or not final):
+            self._evaluate_midway(loop)
+        while loop.steps_per_task < target:
+            loop.advance()
+            self._progress.step(loop.steps_per_task)
+            if loop.crossed(log_every):
+                self._log(loop)
+            self._evaluation_due = loop.crossed(every)
+            over = loop.steps_per_task >= target
+            if self._evaluation_due and not (over and final):
+                self._evaluate_midway(loop)
+            if loop.crossed(self._config.checkpoint.every) or self._stop.made or over:
+                self._save(loop)
+            self._stop.check()
+        if self._saved_at != loop.env_step:
+            raise UserError(
+                f"the last checkpoint of {self._folder.path} could not be written: make room on the disk (or raise "
+                "--checkpoint.max-gigabytes) and give the same command again"
+            )
+        if loop.vector_steps and not loop.crossed(log_every):
+            self._log(loop)
+
+    def _log(self, loop: TrainingLoop) -> None:
+        """One line of metrics; here alone the numbers of the updates are fetched from the device."""
+        seconds = self._clock.seconds()
+        env_step, updates, before = self._speed_mark
+        elapsed = max(seconds - before, 1e-9)
+        record = {
+            **self._counters(),
+            **loop.statistics.metrics(),
+            **flat_metrics(loop.metrics, [task.name for task in loop.env.tasks]),
+            "speed/env_steps_per_s": (loop.env_step - env_step) / elapsed,
+            "speed/updates_per_s": (loop.updates - updates) / elapsed,
+        }
+        self._speed_mark = (loop.env_step, loop.updates, seconds)
+        self._metrics.append(record)
+        self._trackers.log(loop.env_step, record)
+        self._progress.report(record, record["speed/env_steps_per_s"] * loop.steps_per_task / loop.env_step)
+        self._check_finite(loop, record)
+
+    def _check_finite(self, loop: TrainingLoop, record: dict[str, float]) -> None:
+        """Ends a run whose losses are no numbers any more: nothing that follows would mean anything.
+
+        Raises:
+            UserError: One is not.
+        """
+        bad = [name for name, value in record.items() if name.startswith("loss/") and not math.isfinite(value)]
+        if bad:
+            raise UserError(
+                f"the agent diverged by step {loop.steps_per_task} of each task ({bad[-1]} is {record[bad[-1]]}): "
+                "lower its learning rates (`--algorithm.*`) and train into another --run-folder"
+            )
+
+    def _save(self, loop: TrainingLoop) -> None:
+        """Writes a checkpoint, unless this very state is saved already."""
+        if self._saved_at == loop.env_step:
+            return
+        self._check_finite(loop, flat_metrics(loop.metrics, [task.name for task in loop.env.tasks]))
+        lengths = {"metrics": self._metrics.sync(), "evaluations": self._evaluations.sync()}
+        state = {"loop": loop.get_state(), "wall_s": self._clock.seconds(), "evaluation_due": self._evaluation_due}
+        rows = loop.replay_rows() if self._config.checkpoint.replay else None
+        if self._store.save(Snapshot(loop.env_step, loop.algorithm.weights(), state, lengths, rows)):
+            loop.replay_saved()
+            self._saved_at = loop.env_step
+
+    def _restore(self, loop: TrainingLoop, checkpoint: Checkpoint) -> None:
+        state = checkpoint.state()
+        try:
+            loop.algorithm.load_weights(checkpoint.weights())
+            for rows in checkpoint.segments(self._folder.replay):
+                loop.put_replay(rows)
+            loop.set_state(state["loop"])
+            self._clock.set(float(state["wall_s"]))
+            self._evaluation_due = bool(state["evaluation_due"])
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"checkpoint {checkpoint.path} does not fit this version of its agent or tasks ({error!r}): go on with "
+                "the versions in config.json, or train into another --run-folder"
+            ) from error
+        self._saved_at = loop.env_step
+        if not checkpoint.manifest["replay"]:
+            warn(
+                "the run was saved without its replay: it is filled again before learning goes on, so this is not exact"
+            )
+
+    def _evaluate_midway(self, loop: TrainingLoop) -> None:
+        """An evaluation between two steps; one that is cut short by a signal is played again on resuming."""
+        try:
+            result = self._evaluate(self._config.evaluation.goals)
+        except Interrupted:
+            self._save(loop)
+            raise
+        self._evaluation_due = False
+        self._record(result, final=False)
+
+    def _evaluate(self, goals: int | None) -> EvaluationResult:
+        if self._evaluation_env is None:
+            self._evaluation_env = self._experiment.build_env(self._goals, self._config.evaluation.slots_per_task)
+        with self._clock.stopped():
+            return evaluate(self._agent, self._evaluation_env, goals, on_step=self._stop.check)
+
+    def _record(self, result: EvaluationResult, *, final: bool) -> None:
+        self._evaluations.append(result.to_record(final=final, **self._counters()))
+        self._trackers.log(self._env_step, flat_evaluation(result))
+        say(f"{self._experiment.title}: {describe_evaluation(result, self._steps_per_task)}")
+
+    def _finish(self) -> dict[str, Any] | None:
+        """The final evaluation on all goals, films, and the mark that the run is over."""
+        summary = None
+        if self._config.evaluation.final:
+            result = self._evaluate(None)
+            self._record(result, final=True)
+            summary = result.summary
+        if self._config.tracking.video:
+            self._film()
+        for file in (self._metrics, self._evaluations):
+            file.sync()
+            if file.waiting:
+                raise UserError(
+                    f"the last lines of {file.path} could not be written: make room and `mtrl resume` the run"
+                )
+        done = {**self._counters(), "finished": datetime.now(UTC).isoformat(timespec="seconds"), "summary": summary}
+        write_atomically(self._folder.done, to_json(done, indent=1))
+        return summary
+
+    def _film(self) -> None:
+        from mtrl.video import Stage, film  # needs ffmpeg and OpenGL, which training does not
+
+        experiment = self._experiment
+        tasks = tuple(TASKS.get(name) for name in experiment.suite.train_tasks)
+        stage = Stage(tasks, self._goals, experiment.suite.goal_visible, str(experiment.device))
+        try:
+            files = film(self._agent, stage, self._folder.videos)
+        except UserError as error:
+            warn(f"no videos: {error}")
+            return
+        for task, file in zip(tasks, files, strict=True):
+            self._trackers.log_video(self._env_step, task.name, file)
+
+    def _counters(self) -> dict[str, Any]:
+        return {
+            "env_step": self._env_step,
+            "steps_per_task": self._steps_per_task,
+            "updates": self._updates,
+            "wall_s": round(self._clock.seconds(), 3),
+        }
+
+    @property
+    def _env_step(self) -> int:
+        return self._loop.env_step if self._loop else 0
+
+    @property
+    def _steps_per_task(self) -> int:
+        return self._loop.steps_per_task if self._loop else 0
+
+    @property
+    def _updates(self) -> int:
+        return self._loop.updates if self._loop else 0
+
+    def _run_info(self) -> RunInfo:
+        experiment, config = self._experiment, self._config
+        group = f"{experiment.suite.name} {config.agent}"
+        document = read_json(self._folder.config)
+        return RunInfo(self._folder.path, experiment.title, group, document, config.tracking, self._env_step)
+
+    def _close(self, exit_code: int) -> None:
+        self._progress.close()
+        self._trackers.close(exit_code)
+        self._metrics.close()
+        self._evaluations.close()
+        if self._evaluation_env is not None:
+            self._evaluation_env.close()
+
+
+class _Clock:
+    """Seconds of training, over all sessions of a run, evaluations left out."""
+
+    def __init__(self) -> None:
+        self._before, self._began = 0.0, time.perf_counter()
+
+    def seconds(self) -> float:
+        return self._before + time.perf_counter() - self._began
+
+    def set(self, seconds: float) -> None:
+        self._before, self._began = seconds, time.perf_counter()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        reached = self.seconds()
+        try:
+            yield
+        finally:
+            self.set(reached)
