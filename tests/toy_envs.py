@@ -137,6 +137,10 @@ def build(kind: type[PointEnv], arguments: dict[str, Any], goal_visible: bool) -
     return kind(goal_visible, **arguments)
 
 
+def refuse(goal_visible: bool) -> PointEnv:
+    raise FileNotFoundError("scene.xml")
+
+
 def toy_task(
     name: str = "toy",
     kind: type[PointEnv] = PointEnv,
@@ -155,3 +159,19 @@ def toy_task(
 def toy_goals(*tasks: TaskDefinition, count: int = 5) -> GoalSet:
     """Their training goals."""
     return make_goal_sets(tasks, count, 1)[0]
+
+
+def worker_processes(parent: int) -> list[int]:
+    """Process ids of a process's workers, oldest first."""
+    with open(f"/proc/{parent}/task/{parent}/children") as file:
+        children = [int(word) for word in file.read().split()]
+    return [child for child in sorted(children) if is_worker(child)]
+
+
+def is_worker(process: int) -> bool:
+    """Whether a process is there and is a worker (a zombie has no command line)."""
+    try:
+        with open(f"/proc/{process}/cmdline", "rb") as file:
+            return b"mtrl.vector.worker" in file.read()
+    except FileNotFoundError:
+        return False

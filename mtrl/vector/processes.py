@@ -86,10 +86,10 @@ class ProcessVectorEnv(TaskVectorEnv):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
         """See `TaskVectorEnv.reset`."""
-        seed = self._book.seed if seed is None else int(seed)
-        if seed < 0:
-            raise UserError(f"seed {seed} is negative: use 0 or more")
-        self._book.begin(seed, schedule_of(options) or ResampleGoals(self._goal_counts, seed))
+        base = self._book.seed if seed is None else int(seed)
+        if base < 0:
+            raise UserError(f"seed {base} is negative: use 0 or more")
+        self._book.begin(base, schedule_of(options) or ResampleGoals(self._goal_counts, base))
         self._restore()
         obs = self._arrays.obs.copy()
         self._book.begun(obs)
