@@ -31,11 +31,13 @@ class EvaluationConfig:
     every: int = 50_000
     """Environment steps a task between evaluations during training; 0 evaluates at the end alone."""
     goals: int = 10
-    """Goals a task in evaluations during training; the final one always plays all of them."""
+    """Goals a task in evaluations during training."""
     slots_per_task: int = 1
     """Slots a task that evaluation is spread over."""
     final: bool = True
-    """Evaluate on all training goals (A-eval) when training ends."""
+    """Evaluate on the training goals (A-eval) when training ends."""
+    final_goals: int = 0
+    """Goals a task in the final evaluation; 0 plays all of them, and anything else is named beside every figure."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "replay.capacity_per_task": (1, math.inf),
     "evaluation.every": (0, math.inf),
     "evaluation.goals": (1, math.inf),
+    "evaluation.final_goals": (0, math.inf),
     "evaluation.slots_per_task": (1, 10_000),
     "checkpoint.every": (1, math.inf),
     "checkpoint.keep": (0, 1_000),

@@ -174,8 +174,8 @@ def _image(env: gymnasium.Env[Any, Any], name: str, solved: bool) -> np.ndarray:
     except Exception as error:  # every GL library fails in its own way, AttributeError and its own types included
         reason = str(error).strip().splitlines()
         raise UserError(
-            f"task '{name}' cannot be drawn ({type(error).__name__}{': ' + reason[0] if reason else ''}): where OpenGL is "
-            f"missing, install Mesa's EGL (Debian: libegl1 libgl1-mesa-dri) and set MUJOCO_GL=egl"
+            f"task '{name}' cannot be drawn ({type(error).__name__}{': ' + reason[0] if reason else ''}): where OpenGL "
+            f"is missing, install Mesa's EGL (Debian: libegl1 libgl1-mesa-dri) and set MUJOCO_GL=egl"
         ) from error
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
         raise UserError(f"task '{name}' gave no image to film: make its environment with render_mode='rgb_array'")

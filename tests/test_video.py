@@ -146,7 +146,7 @@ def test_a_meta_world_task_can_be_filmed(tmp_path: Path) -> None:
     try:
         env.reset(seed=0)
         image = env.render()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - every GL library fails in its own way
         pytest.skip(f"no OpenGL here: {type(error).__name__}: {error}")
     finally:
         env.close()

@@ -195,7 +195,7 @@ class Session:
         """The final evaluation on all goals, films, and the mark that the run is over."""
         summary = None
         if self._config.evaluation.final:
-            result = self._evaluate(None)
+            result = self._evaluate(self._config.evaluation.final_goals or None)
             self._record(result, final=True)
             summary = result.summary
         if self._config.tracking.video:
