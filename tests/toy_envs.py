@@ -126,6 +126,13 @@ class IsSuccessEnv(PointEnv):
         return obs, reward, terminated, truncated, {"is_success": np.float32(self.steps % 2)}
 
 
+class ConstantEnv(PointEnv):
+    """Its observation never changes, which is odd but allowed."""
+
+    def observe(self) -> np.ndarray:
+        return super().observe() * 0 + 1
+
+
 class SilentEnv(PointEnv):
     """Reports no success at all."""
 
