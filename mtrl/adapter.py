@@ -58,6 +58,10 @@ class TaskAdapter(gymnasium.Env[np.ndarray, np.ndarray]):
     Observations are flattened to float32. Actions are clipped to [-1, 1] and scaled to the environment's bounds. The
     episode is truncated at the horizon, and every info has `success`.
 
+    Attributes:
+        horizon: Steps after which an episode is truncated.
+        reports_success: Whether anything has said so far if the task is solved.
+
     Args:
         env: The environment.
         recipe: What was registered.
@@ -82,6 +86,7 @@ class TaskAdapter(gymnasium.Env[np.ndarray, np.ndarray]):
             self.observation_space = spaces.Box(low, high, dtype=np.float32)
         self.metadata = env.metadata
         self.render_mode = env.render_mode
+        self.reports_success = recipe.success is not None
         self._steps = 0
 
     def _goal_part(self) -> slice:
@@ -135,7 +140,9 @@ class TaskAdapter(gymnasium.Env[np.ndarray, np.ndarray]):
     def _succeeded(self, info: dict[str, Any], terminated: bool, reward: float) -> bool:
         if self._recipe.success is not None:
             return bool(self._recipe.success(info, terminated, reward))
-        return float(info.get("success", info.get("is_success", False))) > 0
+        value = info.get("success", info.get("is_success"))
+        self.reports_success |= value is not None
+        return value is not None and float(value) > 0
 
     def _observation(self, obs: Any) -> np.ndarray:
         flat = obs if self._flat else spaces.flatten(self._env.observation_space, obs)
