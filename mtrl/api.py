@@ -14,8 +14,8 @@ from typing import Any
 from mtrl.algorithm import AGENTS, Policy
 from mtrl.config import RunConfig, from_dict
 from mtrl.errors import UserError
-from mtrl.evaluate import EvaluationResult
-from mtrl.evaluate import evaluate as play
+from mtrl.evaluation import EvaluationResult
+from mtrl.evaluation import evaluate as play
 from mtrl.logger.console import warn
 from mtrl.logger.jsonl import JsonlFile
 from mtrl.run_folder import RunFolder, read_json, read_jsonl

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from mtrl.algorithm import Metrics
-from mtrl.evaluate import RunningEpisodes
+from mtrl.evaluation import RunningEpisodes
 from mtrl.types import Rewards, State
 from mtrl.vector.contract import StepInfo, TaskVectorEnv
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mtrl.algorithm import Metrics
-from mtrl.evaluate import EvaluationResult
+from mtrl.evaluation import EvaluationResult
 
 
 def flat_metrics(metrics: Metrics, task_names: Sequence[str]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from tqdm import tqdm
 
-from mtrl.evaluate import EvaluationResult, format_steps
+from mtrl.evaluation import EvaluationResult, format_steps
 from mtrl.logger.console import say
 
 

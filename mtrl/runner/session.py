@@ -9,7 +9,7 @@ from typing import Any
 
 from mtrl.checkpoint import Checkpoint, CheckpointStore, Snapshot
 from mtrl.errors import Interrupted, UserError
-from mtrl.evaluate import EvaluationResult, evaluate
+from mtrl.evaluation import EvaluationResult, evaluate
 from mtrl.goals import GoalSet
 from mtrl.logger.console import say, warn
 from mtrl.logger.contract import RunInfo
