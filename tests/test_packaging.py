@@ -68,6 +68,18 @@ def test_constraints_hold_versions_alone() -> None:
         assert re.fullmatch(r"[a-z0-9-]+", name) and re.fullmatch(r"[0-9][0-9a-z.]*", version), (name, version)
 
 
+def test_everything_that_is_imported_is_declared() -> None:
+    declared = {normalised(Requirement(line).name) for line in PROJECT["project"]["dependencies"]}
+    optional = {"tensorboard"}  # imported where the user asks for it
+    owners = importlib.metadata.packages_distributions()
+    for top in ("mtrl", "envs", "agents"):
+        for file in (ROOT / top).rglob("*.py"):
+            for line in re.findall(r"^\s*(?:from|import)\s+(\w+)", file.read_text(), flags=re.MULTILINE):
+                if line in owners and line != "mtrl":
+                    names = {normalised(name) for name in owners[line]}
+                    assert names & (declared | optional), f"{file} imports {line}, of {names}, which is not declared"
+
+
 def test_extras_are_whole() -> None:
     optional = PROJECT["project"]["optional-dependencies"]
     named = Requirement(optional["all"][0]).extras

@@ -2,12 +2,89 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from mtrl.cli.parse import parse
 from mtrl.errors import UserError
+
+if TYPE_CHECKING:
+    from mtrl.evaluation import EvaluationResult
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What `mtrl eval` takes."""
+
+    run: Annotated[str, tyro.conf.Positional] = ""
+    """Run folder, such as runs/MT10/mtmhsac/seed-0; or none, and --agent with --suite."""
+    agent: str = ""
+    """Instead of a run: a fixed policy, zero, random or repeat."""
+    suite: str = ""
+    """Suite, task, or tasks joined by commas that the fixed policy plays."""
+    goals: Literal["train", "heldout", "test"] = "train"
+    """train: the goals that are trained on (A-eval); heldout: goals never trained on; test: tasks never trained on."""
+    count: int | None = None
+    """Only the first so many goals of each task; None plays all, and adds the result to a finished run."""
+    mode: bool = True
+    """Take the most likely action; with --no-mode, a sample."""
+    seed: int = 0
+    """Seed of the fixed policy."""
+    goal_seed: int = 42
+    """Fixes the goals that the fixed policy plays."""
+    slots_per_task: int = 1
+    """Environments of each task that are stepped together."""
+    workers: int = 0
+    """Worker processes that step environments; 0 takes one less than the cores, at least 1."""
+    device: str = "cpu"
+    """Where the agent acts: `auto`, `cpu`, `cuda`, `cuda:1`."""
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    """Plays protocol A and prints success and return, as means over tasks and for each task."""
+    description = "Evaluate a run's newest agent, or a fixed policy: every goal of every task once (protocol A)."
+    options = parse(EvaluateOptions(), arguments, "mtrl eval", description)
+    if options is None:
+        return
+    if bool(options.run) == bool(options.agent):
+        raise UserError(
+            "give either a run folder or --agent with a fixed policy, as in `mtrl eval --agent zero --suite MT3`"
+        )
+    if options.run and options.suite:
+        raise UserError(f"--suite {options.suite} does not go with a run, which has its own: leave it out")
+    from mtrl import api
+
+    shared = {
+        name: getattr(options, name) for name in ("goals", "count", "mode", "slots_per_task", "workers", "device")
+    }
+    if options.run:
+        result = api.evaluate(options.run, **shared)
+        print(_report(result, _trained_steps(Path(options.run))))
+    else:
+        fixed = {name: getattr(options, name) for name in ("agent", "seed", "goal_seed")}
+        print(_report(api.evaluate(suite=options.suite or "MT3", **fixed, **shared), 0))
+
+
+def _trained_steps(run: Path) -> int:
+    """Steps per task behind the newest checkpoint of a run; 0 where nothing is trained."""
+    from mtrl.checkpoint import find_checkpoint
+    from mtrl.runner.experiment import read_experiment
+
+    experiment = read_experiment(run, device="cpu")
+    checkpoint = find_checkpoint(experiment.folder, with_replay=False)
+    return checkpoint.manifest["env_step"] // len(experiment.suite.train_tasks) if checkpoint else 0
+
+
+def _report(result: "EvaluationResult", steps_per_task: int) -> str:
+    """The evaluation as a table, under its protocol letter."""
+    rows = [("mean over tasks", result.success_any, result.success_end, result.mean_return)]
+    rows += [(task, row["success_any"], row["success_end"], row["return"]) for task, row in result.per_task.items()]
+    width = max(len(name) for name, *_ in rows)
+    lines = [result.label(steps_per_task), f"{'task':<{width}}  success  success at end   return"]
+    lines += [f"{name:<{width}}  {any_:7.3f}  {end:14.3f}  {return_:7.1f}" for name, any_, end, return_ in rows]
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ class ResumeOptions:
 
     run: Annotated[str, tyro.conf.Positional] = ""
     """Run folder, such as runs/MT10/mtmhsac/seed-0."""
+    steps_per_task: int | None = None
+    """Train up to so many environment steps of each task, more than the run was begun with; None: as begun with."""
 
 
 def resume(arguments: Sequence[str]) -> None:
@@ -67,4 +69,4 @@ def resume(arguments: Sequence[str]) -> None:
         raise UserError("no run folder given: name one, as in `mtrl resume runs/MT10/mtmhsac/seed-0`")
     from mtrl.api import resume as resume_run
 
-    resume_run(options.run)
+    resume_run(options.run, options.steps_per_task)
