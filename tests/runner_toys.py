@@ -7,11 +7,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from toy_envs import PointEnv, sample_points
+from toy_envs import PointEnv, sample_points, toy_task
 
-from mtrl.algorithm import AGENTS, AgentPreset, NetworkConfig
+from mtrl.algorithm import AGENTS, AgentPreset, NetworkConfig, OffPolicyAlgorithm, Problem
+from mtrl.checkpoint import find_checkpoint
 from mtrl.config import CheckpointConfig, EvaluationConfig, ReplayConfig, RunConfig, TrackingConfig
-from mtrl.goals import INACTIVE, GoalSet, ResampleGoals
+from mtrl.goals import INACTIVE, ResampleGoals
+from mtrl.run_folder import RunFolder, read_jsonl
 from mtrl.suites import SUITES, Suite
 from mtrl.tasks import TASKS, TaskDefinition
 from mtrl.vector.build import ENGINES
@@ -115,27 +117,80 @@ def make_large(goal_visible: bool) -> gymnasium.Env:
     return PointEnv(goal_visible, obs_dim=6, action_dim=3, horizon=HORIZON + 3)
 
 
-def tiny_sac(config: Any, problem: Any) -> Any:
-    from mtrl.agents.sac import SAC
+class ToyAgent(OffPolicyAlgorithm):
+    """A linear policy with its own noise, pulled towards rewarded actions by Adam: little work, all kinds of state."""
 
-    return SAC(config, problem)
+    def __init__(self, config: "ToyConfig", problem: Problem) -> None:
+        self.batch_per_task = config.batch_per_task
+        self.generator = torch.Generator().manual_seed(problem.seed)
+        shape = (problem.num_tasks, problem.action_mask.shape[1], problem.obs_mask.shape[1])
+        self.matrix = torch.nn.Parameter(0.1 * torch.randn(shape, generator=self.generator))
+        self.optimizer = torch.optim.Adam([self.matrix], config.learning_rate)
+        self.mask = problem.action_mask.float()
+
+    def mean(self, obs, task_id):
+        return torch.tanh((self.matrix[task_id] @ obs[:, :, None])[:, :, 0]) * self.mask[task_id]
+
+    @torch.no_grad()
+    def act(self, obs, task_id, *, mode):
+        noise = 0.0 if mode else 0.3 * torch.randn(len(obs), self.mask.shape[1], generator=self.generator)
+        return (self.mean(obs, task_id) + noise).clamp(-1, 1)
+
+    def update(self, batch):
+        error = (self.mean(batch.obs, batch.task_id) - batch.action).square().sum(-1)
+        # from the global generator, which a run must save too
+        losses = (batch.reward.exp() * error * torch.rand(len(error))).unflatten(0, (len(self.matrix), -1)).mean(1)
+        self.optimizer.zero_grad()
+        losses.mean().backward()
+        self.optimizer.step()
+        return {"loss/actor": losses.detach(), "size": self.matrix.detach().norm()}
+
+    def weights(self):
+        return {"matrix": self.matrix.detach()}
+
+    def load_weights(self, weights):
+        with torch.no_grad():
+            self.matrix.copy_(weights["matrix"])
+
+    def get_state(self):
+        return {"optimizer": self.optimizer.state_dict(), "generator": self.generator.get_state()}
+
+    def set_state(self, state):
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+
+    def parameter_counts(self):
+        return {"actor": self.matrix.numel()}
+
+
+@dataclasses.dataclass(frozen=True)
+class ToyConfig:
+    """Hyperparameters of `ToyAgent`."""
+
+    learning_rate: float = 0.01
+    """Adam's step size."""
+    batch_per_task: int = 4
+    """Transitions of each task."""
 
 
 def register() -> None:
     """Registers the toys once in a process."""
     if "dot-suite" in SUITES:
         return
-    from mtrl.agents.sac import SACConfig
+    from mtrl.agents.sac import SAC, SACConfig
 
     ENGINES.register("inline", InlineVectorEnv, "in this process, for tests")
-    TASKS.register(TASK_NAMES[0], TaskDefinition(TASK_NAMES[0], "toy", make_small, sample_points, 4, 2, HORIZON, "inline"), "toy")
+    for name, wall in (("wire-a-v0", np.inf), ("wire-b-v0", 1.05)):  # the second one has a terminal state
+        TASKS.register(name, toy_task(name, wall=wall), "toy in a worker")
+    TASKS.register(
+        TASK_NAMES[0], TaskDefinition(TASK_NAMES[0], "toy", make_small, sample_points, 4, 2, HORIZON, "inline"), "toy"
+    )
     large = TaskDefinition(TASK_NAMES[1], "toy", make_large, sample_points, 6, 3, HORIZON + 3, "inline")
     TASKS.register(TASK_NAMES[1], large, "toy")
     SUITES.register("dot-suite", Suite("dot-suite", TASK_NAMES, goals_per_task=5), "toy")
-    network = NetworkConfig("multi_head", width=8, depth=1)
     defaults = RunConfig(
         suite="dot-suite",
-        agent="tiny",
+        agent="toy",
         steps_per_task=80,
         slots_per_task=2,
         warmup_steps=20,
@@ -145,17 +200,62 @@ def register() -> None:
         evaluation=EvaluationConfig(every=40, goals=2),
         checkpoint=CheckpointConfig(every=20),
         tracking=TrackingConfig(log_every=10),
-        algorithm=SACConfig(actor=network, critic=network, batch_per_task=4),
+        algorithm=ToyConfig(),
     )
-    AGENTS.register("tiny", AgentPreset("tiny", defaults, tiny_sac, "none", "tests"), "small SAC")
+    AGENTS.register("toy", AgentPreset("toy", defaults, ToyAgent, "none", "tests"), "linear")
+    network = NetworkConfig("multi_head", width=8, depth=1)
+    small = dataclasses.replace(defaults, agent="tiny", algorithm=SACConfig(network, network, batch_per_task=4))
+    AGENTS.register("tiny", AgentPreset("tiny", small, SAC, "none", "tests"), "small SAC")
 
 
-def tiny_config(folder: Path, **changes: Any) -> RunConfig:
+def tiny_config(folder: Path, agent: str = "toy", **changes: Any) -> RunConfig:
     """A run of two toy tasks that takes well under a second."""
     register()
-    return dataclasses.replace(AGENTS.get("tiny").defaults, run_folder=str(folder), **changes)
+    return dataclasses.replace(AGENTS.get(agent).defaults, run_folder=str(folder), **changes)
 
 
-def toy_goals(count: int = 4) -> GoalSet:
-    """Goals of both toy tasks."""
-    return GoalSet("train", tuple(sample_points(count, seed) for seed in range(2)))
+def tensors_differ(one: Any, other: Any, path: str = "") -> str:
+    """The first place at which two nested states differ in a bit; empty where they do not."""
+    if isinstance(one, torch.Tensor):
+        same = isinstance(other, torch.Tensor) and one.dtype == other.dtype and one.shape == other.shape
+        return "" if same and one.numpy().tobytes() == other.numpy().tobytes() else path
+    if isinstance(one, dict):
+        if not isinstance(other, dict) or set(one) != set(other):
+            return path
+        return next((p for key in one if (p := tensors_differ(one[key], other[key], f"{path}.{key}"))), "")
+    if isinstance(one, list | tuple):
+        if len(one) != len(other):
+            return path
+        return next(
+            (p for i, pair in enumerate(zip(one, other, strict=True)) if (p := tensors_differ(*pair, f"{path}[{i}]"))),
+            "",
+        )
+    return "" if type(one) is type(other) and (one == other or (one != one and other != other)) else path
+
+
+def everything(folder: Path) -> dict[str, Any]:
+    """All that a run left, but for the clock: newest checkpoint, replay, and lines of both jsonl files."""
+    run = RunFolder(folder)
+    checkpoint = find_checkpoint(run, with_replay=True)
+    assert checkpoint is not None
+    state = checkpoint.state()
+    del state["wall_s"]
+    segments = list(checkpoint.segments(run.replay))
+    replay = {}
+    for task in range(len(segments[0]["count"])):
+        for name in ("obs", "action", "reward", "next_obs", "terminated"):
+            spans = [rows[name].split(rows["count"].tolist())[task] for rows in segments]
+            replay[f"{name} {task}"] = torch.cat(spans)[-50:]  # what the ring of 50 still holds
+    return {
+        "step": checkpoint.manifest["env_step"],
+        "weights": checkpoint.weights(),
+        "state": state,
+        "replay": replay,
+        "metrics": [without_clock(line) for line in read_jsonl(run.metrics)],
+        "evaluations": [without_clock(line) for line in read_jsonl(run.evaluations)],
+    }
+
+
+def without_clock(line: dict[str, Any]) -> dict[str, Any]:
+    """A line of jsonl without what differs from run to run."""
+    return {name: value for name, value in line.items() if name != "wall_s" and not name.startswith("speed/")}
