@@ -80,10 +80,9 @@ def run(name: str) -> int:
     marks = {"passed": "ok     ", "warning": "warning", "failed": "FAILED "}
     for finding in findings:
         print(f"{marks[finding.level]}  {finding.check}: {finding.message}")
-    failed = sum(finding.level == "failed" for finding in findings)
-    warned = sum(finding.level == "warning" for finding in findings)
-    print(f"\n{name}: {failed or 'no'} failures, {warned or 'no'} warnings, {len(findings)} checks")
-    return 1 if failed else 0
+    counts = {level: sum(finding.level == level for finding in findings) for level in marks}
+    print(f"\n{name}: {counts['passed']} passed, {counts['warning']} warned, {counts['failed']} failed")
+    return 1 if counts["failed"] else 0
 
 
 def _any_failed(findings: list[Finding]) -> bool:

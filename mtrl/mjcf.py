@@ -121,7 +121,8 @@ class MJCFEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             return self._renderer.render()
         except Exception as error:
             raise UserError(
-                f"the model cannot be rendered ({error}): on a machine without a screen, install EGL"
+                f"the model cannot be rendered ({error}): without a screen, install EGL and set MUJOCO_GL=egl (mtrl "
+                "does so itself where it is imported before mujoco)"
             ) from error
 
     def close(self) -> None:

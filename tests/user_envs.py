@@ -11,7 +11,7 @@ from gymnasium import spaces
 class Recorder(gymnasium.Env):
     """Shows the last action and the goal it was given; never ends by itself. Actions: 2 x 2 with uneven bounds."""
 
-    metadata = {"render_modes": ["rgb_array"]}
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
 
     def __init__(self, render_mode: str | None = None, bonus: float = 0.0) -> None:
         self.render_mode, self.bonus = render_mode, bonus
@@ -60,9 +60,15 @@ class GoalDict(gymnasium.Env):
         }
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
-        self.place = self.place + [0.3 * float(action[0]), 0.0]
+        self.place = self.place + np.array([0.3 * float(action[0]), 0.0])
         distance = float(np.abs(self.place - self.goal).max())
-        return self.observe(), -distance, bool(abs(self.place[0]) > 2), False, {"is_success": np.float32(distance < 0.3)}
+        return (
+            self.observe(),
+            -distance,
+            bool(abs(self.place[0]) > 2),
+            False,
+            {"is_success": np.float32(distance < 0.3)},
+        )
 
 
 class Discrete(Recorder):
@@ -176,8 +182,7 @@ class Moody(Simple):
     """`success` is a vector."""
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        *rest, info = super().step(action)
-        return *rest, {"success": np.array([True, False])}
+        return *super().step(action)[:4], {"success": np.array([True, False])}
 
 
 class Holder:
