@@ -11,30 +11,48 @@ import ctypes
 import importlib
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for editors and type checkers; at run time `__getattr__` does it
+    from mtrl.api import Run as Run
+    from mtrl.api import evaluate as evaluate
+    from mtrl.api import resume as resume
+    from mtrl.api import train as train
+    from mtrl.config import RunConfig as RunConfig
+    from mtrl.errors import UserError as UserError
+    from mtrl.register import register_agent as register_agent
+    from mtrl.register import register_mjcf_task as register_mjcf_task
+    from mtrl.register import register_network as register_network
+    from mtrl.register import register_suite as register_suite
+    from mtrl.register import register_task as register_task
+    from mtrl.register import register_tracker as register_tracker
+    from mtrl.register import task as task
+    from mtrl.report import compare as compare
+    from mtrl.vector.build import make_vector_env as make_vector_env
+    from mtrl.video import film_run as film_run
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "train": "mtrl.api",
-    "resume": "mtrl.api",
+    "Run": "mtrl.api",
     "evaluate": "mtrl.api",
-    "compare": "mtrl.report",
-    "film_run": "mtrl.video",
-    "make_vector_env": "mtrl.vector.build",
-    "task": "mtrl.register",
-    "register_task": "mtrl.register",
-    "register_mjcf_task": "mtrl.register",
-    "register_suite": "mtrl.register",
-    "register_agent": "mtrl.register",
-    "register_network": "mtrl.register",
-    "register_tracker": "mtrl.register",
-    "check_task": "mtrl.check",
-    "check_suite": "mtrl.check",
+    "resume": "mtrl.api",
+    "train": "mtrl.api",
     "RunConfig": "mtrl.config",
     "UserError": "mtrl.errors",
+    "register_agent": "mtrl.register",
+    "register_mjcf_task": "mtrl.register",
+    "register_network": "mtrl.register",
+    "register_suite": "mtrl.register",
+    "register_task": "mtrl.register",
+    "register_tracker": "mtrl.register",
+    "task": "mtrl.register",
+    "compare": "mtrl.report",
+    "make_vector_env": "mtrl.vector.build",
+    "film_run": "mtrl.video",
 }
 """Public name to the module that holds it."""
+
 
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:

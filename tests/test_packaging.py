@@ -1,5 +1,6 @@
 """What is installed: the list of packages, versions, the public names, and how light `import mtrl` is."""
 
+import ast
 import importlib.metadata
 import os
 import re
@@ -120,12 +121,22 @@ def test_the_users_choice_of_renderer_stands(variables: dict[str, str], monkeypa
     assert os.environ.get("MUJOCO_GL") == variables.get("MUJOCO_GL")
 
 
-def test_public_names_are_there() -> None:
+def test_public_names_are_there_and_hide_no_module() -> None:
+    modules = {path.stem for path in (ROOT / "mtrl").iterdir()}
     for name in mtrl._PUBLIC:
+        assert name not in modules, f"importing mtrl.{name} would replace the public name"
         assert callable(getattr(mtrl, name))
         assert name in dir(mtrl)
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         _ = mtrl.trian
+
+
+def test_type_checkers_see_the_same_public_names() -> None:
+    tree = ast.parse((ROOT / "mtrl" / "__init__.py").read_text())
+    guarded = next(node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in guarded.body if isinstance(node, ast.ImportFrom)]
+    assert {alias.name: node.module for node in imports for alias in node.names} == mtrl._PUBLIC
+    assert all(alias.name == alias.asname for node in imports for alias in node.names)
 
 
 def test_envs_and_agents_cannot_be_imported_from_the_root() -> None:

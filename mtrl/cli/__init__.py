@@ -101,6 +101,6 @@ def _overview() -> str:
             "",
             *lines,
             "",
-            "`mtrl COMMAND --help` documents every option; `mtrl train --agent NAME --help` with that agent's values.",
+            "`mtrl COMMAND --help` documents every option; `mtrl train --agent NAME --help` for that agent.",
         ]
     )

@@ -11,10 +11,11 @@ from mtrl.checkpoint import find_checkpoint
 from mtrl.config import RunConfig, from_dict, resolve_device, validate
 from mtrl.errors import UserError
 from mtrl.goals import GoalSet, make_goal_sets
+from mtrl.logger.contract import TRACKERS
 from mtrl.run_folder import RunFolder, read_json, run_folder_of
 from mtrl.suites import Suite, resolve_suite
 from mtrl.tasks import TASKS
-from mtrl.vector.build import make_vector_env
+from mtrl.vector.build import ENGINES, make_vector_env
 from mtrl.vector.contract import TaskVectorEnv
 
 SPLITS = ("train", "heldout", "test")
@@ -98,6 +99,10 @@ def prepare(config: RunConfig) -> Experiment:
     suite, preset = resolve_suite(config.suite), AGENTS.get(config.agent)
     for name in (*suite.train_tasks, *suite.test_tasks):
         TASKS.get(name)
+    if config.engine != "auto":
+        ENGINES.get(config.engine)
+    for name in config.tracking.trackers:
+        TRACKERS.get(name)
     device = torch.device(resolve_device(validate(config).device))
     return Experiment(config, suite, preset, device, run_folder_of(config, suite))
 
