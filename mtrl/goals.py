@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -57,6 +57,7 @@ def make_goal_sets(tasks: Sequence[TaskDefinition], count: int, seed: int) -> tu
     return GoalSet("train", tuple(train)), GoalSet("heldout", tuple(heldout))
 
 
+@runtime_checkable
 class GoalSchedule(Protocol):
     """Decides which goal each slot plays. Slots are numbered as in the vector environment."""
 

@@ -20,6 +20,7 @@ from toy_envs import (
     refuse,
     toy_goals,
     toy_task,
+    vanish,
     worker_processes,
 )
 
@@ -369,6 +370,14 @@ def test_a_worker_that_always_dies_is_given_up(opened, action, how):
         env.step(torch.full((2, 2), action))
     assert worker_processes(os.getpid()) == before
     env.close()
+
+
+def test_a_worker_that_dies_while_it_builds_is_given_up():
+    before = worker_processes(os.getpid())
+    task = toy_task("crash")
+    with pytest.raises(WorkerDied, match=r"worker 0 \(task crash\) died with exit code 3, 4 times"):
+        make(TaskDefinition(**{**task.__dict__, "make": vanish}), goals=toy_goals(task))
+    assert worker_processes(os.getpid()) == before
 
 
 def test_returned_tensors_live_on_the_device_and_workers_end_with_close():

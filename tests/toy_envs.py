@@ -148,6 +148,10 @@ def refuse(goal_visible: bool) -> PointEnv:
     raise FileNotFoundError("scene.xml")
 
 
+def vanish(goal_visible: bool) -> PointEnv:
+    os._exit(3)
+
+
 def toy_task(
     name: str = "toy",
     kind: type[PointEnv] = PointEnv,

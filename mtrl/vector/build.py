@@ -1,5 +1,6 @@
 """Building the vector environment of a list of tasks."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import torch
@@ -44,21 +45,14 @@ def make_vector_env(
     Raises:
         UserError: A name is unknown, a number impossible, or a task cannot be built.
     """
-    if not task_names:
-        raise UserError("no task given: name at least one (`mtrl list tasks`)")
-    if slots_per_task < 1:
-        raise UserError(f"slots_per_task is {slots_per_task}: each task needs at least 1 slot")
-    if workers < 0:
-        raise UserError(f"workers is {workers}: use 0 for one less than the cores, or the number you want")
-    if len(goal_set.rows) != len(task_names):
-        raise UserError(f"goal set '{goal_set.name}' has tables for {len(goal_set.rows)} tasks, not {len(task_names)}")
+    _check(task_names, goal_set, slots_per_task, workers)
     definitions = [TASKS.get(name) for name in task_names]
     groups: dict[Builder, list[int]] = {}
     for place, task in enumerate(definitions):
         builder = ENGINES.get(task.engine if engine == "auto" else engine)
         groups.setdefault(builder, []).append(place)
-    parts: list[TaskVectorEnv] = []
-    try:
+    with contextlib.ExitStack() as built:
+        parts: list[TaskVectorEnv] = []
         for builder, places in groups.items():
             part = builder(
                 [definitions[place] for place in places],
@@ -68,9 +62,19 @@ def make_vector_env(
                 goal_visible=goal_visible,
                 device=device,
             )
+            built.callback(part.close)
             parts.append(part)
-    except BaseException:
-        for part in parts:
-            part.close()
-        raise
+        built.pop_all()  # All are built, so none is closed here.
     return parts[0] if len(parts) == 1 else CompositeVectorEnv(parts, list(groups.values()), goal_set)
+
+
+def _check(task_names: Sequence[str], goal_set: GoalSet, slots_per_task: int, workers: int) -> None:
+    """Refuses impossible numbers."""
+    if not task_names:
+        raise UserError("no task given: name at least one (`mtrl list tasks`)")
+    if slots_per_task < 1:
+        raise UserError(f"slots_per_task is {slots_per_task}: each task needs at least 1 slot")
+    if workers < 0:
+        raise UserError(f"workers is {workers}: use 0 for one less than the cores, or the number you want")
+    if len(goal_set.rows) != len(task_names):
+        raise UserError(f"goal set '{goal_set.name}' has tables for {len(goal_set.rows)} tasks, not {len(task_names)}")

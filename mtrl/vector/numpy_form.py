@@ -124,13 +124,9 @@ def make(
         UserError: A name is unknown, or the numbers do not fit.
     """
     suite = suite if isinstance(suite, Suite) else resolve_suite(suite)
-    for option, value, allowed in (
-        ("tasks", tasks, ("train", "test")),
-        ("goals", goals, ("train", "heldout")),
-        ("render_mode", render_mode, (None, "rgb_array")),
-    ):
-        if value not in allowed:
-            raise UserError(f"{option} is {value!r}: choose {' or '.join(repr(choice) for choice in allowed)}")
+    _check_choice("tasks", tasks, "train", "test")
+    _check_choice("goals", goals, "train", "heldout")
+    _check_choice("render_mode", render_mode, None, "rgb_array")
     names = suite.train_tasks if tasks == "train" else suite.test_tasks
     if not names:
         raise UserError(f"suite '{suite.name}' has no {tasks} tasks: use tasks='train'")
@@ -154,3 +150,8 @@ def _slots_per_task(suite: str, tasks: int, num_envs: int, slots_per_task: int |
     if slots_per_task is not None and slots_per_task * tasks != num_envs:
         raise UserError(f"num_envs is {num_envs} but {slots_per_task} slots x {tasks} tasks are asked for: give one")
     return num_envs // tasks
+
+
+def _check_choice(option: str, value: object, *allowed: object) -> None:
+    if value not in allowed:
+        raise UserError(f"{option} is {value!r}: choose {' or '.join(map(repr, allowed))}")

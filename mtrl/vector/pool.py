@@ -10,11 +10,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from mtrl.errors import UserError, WorkerDied
 from mtrl.vector.shared import SharedArrays
-from mtrl.vector.worker import DONE, STEP, TaskFault, WorkerSetup
+from mtrl.vector.worker import DONE, TaskFault, WorkerSetup
 
 logger = logging.getLogger("mtrl")
 
@@ -43,6 +43,7 @@ serve(connection, int(sys.argv[2]))
 """
 
 
+@runtime_checkable
 class Restorer(Protocol):
     """Knows where the slots are in their episodes."""
 
@@ -216,7 +217,7 @@ class WorkerPool:
                 replies.append(self._recover(worker, message, restorer))
         for reply in replies:
             if reply != DONE:
-                raise_fault(reply)
+                _raise_fault(reply)
         return replies
 
     def _recover(self, worker: WorkerHandle, message: bytes | None, restorer: Restorer | None) -> bytes:
@@ -256,14 +257,9 @@ class WorkerPool:
         self._arrays.close()
 
 
-def raise_fault(reply: bytes) -> None:
-    """Raises the error that a reply holds, if it does."""
+def _raise_fault(reply: bytes) -> None:
+    """Raises the error that a reply holds, if it holds one."""
     fault = pickle.loads(reply)
     if isinstance(fault, TaskFault):
-        remedy = "" if fault.doing == "step" or fault.doing == "reset" else ": `mtrl check` explains"
-        raise UserError(
-            f"task '{fault.task}' failed in {fault.doing}: {fault.reason}{remedy}"
-        ) from RemoteTracebackError(fault.trace)
-
-
-__all__ = ["STEP", "WorkerHandle", "WorkerPool"]
+        message = f"task '{fault.task}' failed in {fault.doing}: {fault.reason}"
+        raise UserError(message) from RemoteTracebackError(fault.trace)

@@ -17,9 +17,9 @@ from mtrl.tasks import TaskDefinition
 from mtrl.types import Actions, Flags, Observations, Rewards, State
 from mtrl.vector.contract import StepInfo, TaskVectorEnv, schedule_of
 from mtrl.vector.episodes import EpisodeBook
-from mtrl.vector.pool import STEP, WorkerPool
+from mtrl.vector.pool import WorkerPool
 from mtrl.vector.shared import SharedArrays
-from mtrl.vector.worker import WorkerSetup, WorkerTask
+from mtrl.vector.worker import STEP, WorkerSetup, WorkerTask
 
 
 def default_workers() -> int:
