@@ -1,7 +1,6 @@
 """`mtrl train` and `mtrl resume`."""
 
 import dataclasses
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -20,12 +19,15 @@ def train(arguments: Sequence[str]) -> None:
     name = peel_agent(arguments) or RunConfig.agent
     preset = AGENTS.get(name)
     default = dataclasses.replace(preset.defaults, agent=name)
-    description = textwrap.dedent(f"""\
-        Train an agent on a suite of tasks.
-
-        Shown are the values of preset '{name}': {AGENTS.describe(name)}.
-        Cost: {preset.cost}. Source: {preset.source}.
-        Presets: {", ".join(AGENTS)}; choose with --agent NAME, compare with `mtrl list agents`.""")
+    description = "\n\n".join(
+        [
+            "Train an agent on a suite of tasks.",
+            f"Shown are the values of preset '{name}': {AGENTS.describe(name)}.",
+            f"Cost: {preset.cost}.",
+            f"Source: {preset.source}.",
+            f"Presets: {', '.join(AGENTS)}; choose with --agent NAME.",
+        ]
+    )
     config = parse(default, arguments, "mtrl train", description)
     if config is not None:
         from mtrl.api import train as train_agent
