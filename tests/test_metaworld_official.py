@@ -11,7 +11,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import PassiveEnvChecker
 
-import mtrl.envs  # noqa: F401 - registers
+import mtrl.envs
 from mtrl.errors import UserError
 from mtrl.goals import make_goal_sets
 from mtrl.tasks import TASKS

@@ -4,7 +4,7 @@
 
 A step of upstream's spends most of its time outside the physics: looking names up, checking that rotation matrices are
 rotations, walking through contacts, small NumPy calls. What is written here gives the same observations, rewards and
-infos to the last bit (on x86-64), which tests/test_metaworld_lean.py holds against upstream for all 50 tasks.
+infos to the last bit (on x86-64), which tests/test_metaworld_upstream.py holds against upstream for all 50 tasks.
 """
 
 import math

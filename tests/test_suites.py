@@ -1,0 +1,71 @@
+"""Suites against upstream's own lists."""
+
+import pytest
+from metaworld import env_dict
+
+from mtrl.errors import UserError
+from mtrl.suites import SUITES, resolve_suite
+from mtrl.tasks import TASKS
+
+MULTI_TASK = {"MT10": env_dict.MT10_V3, "MT25": env_dict.MT25_V3, "MT50": env_dict.MT50_V3}
+META = {"ML10": env_dict.ML10_V3, "ML25": env_dict.ML25_V3, "ML45": env_dict.ML45_V3}
+
+
+@pytest.mark.parametrize("name", MULTI_TASK)
+def test_multi_task_suites_equal_upstreams_in_order(name):
+    suite = SUITES.get(name)
+    assert suite.train_tasks == tuple(MULTI_TASK[name])
+    assert suite.test_tasks == ()
+    assert suite.goal_visible
+    assert suite.goals_per_task == 50
+
+
+@pytest.mark.parametrize("name", META)
+def test_meta_suites_equal_upstreams_without_the_leak(name):
+    suite = SUITES.get(name)
+    train, test = tuple(META[name]["train"]), tuple(META[name]["test"])
+    leak = set(train) & set(test)
+    assert leak == ({"basketball-v3"} if name == "ML25" else set())
+    assert suite.train_tasks == train
+    assert suite.test_tasks == tuple(task for task in test if task not in leak)
+    assert not set(suite.train_tasks) & set(suite.test_tasks)
+    assert not suite.goal_visible
+
+
+def test_sizes_are_what_the_names_say():
+    for name in ("MT3", *MULTI_TASK, *META):
+        assert len(SUITES.get(name).train_tasks) == int(name[2:])
+
+
+def test_mt3_holds_reach_and_every_task_is_registered():
+    assert "reach-v3" in SUITES.get("MT3").train_tasks
+    for name in ("MT3", *MULTI_TASK, *META):
+        suite = SUITES.get(name)
+        assert all(TASKS.get(task).name == task for task in suite.train_tasks + suite.test_tasks)
+        assert len(set(suite.train_tasks)) == len(suite.train_tasks)
+        assert SUITES.describe(name)
+
+
+def test_one_task_and_lists_of_tasks_are_suites():
+    for text in ("reach-v3", "MT1:reach-v3"):
+        suite = resolve_suite(text)
+        assert (suite.train_tasks, suite.test_tasks, suite.goal_visible) == (("reach-v3",), (), True)
+    suite = resolve_suite("ML1:push-v3")
+    assert (suite.train_tasks, suite.test_tasks, suite.goal_visible) == (("push-v3",), ("push-v3",), False)
+    assert resolve_suite("push-v3, reach-v3").train_tasks == ("push-v3", "reach-v3")
+    assert resolve_suite("MT10") is SUITES.get("MT10")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("MT11", "MT10"),
+        ("reech-v3", "reach-v3"),
+        ("ML1:pusch-v3", "push-v3"),
+        ("reach-v3,reach-v3", "twice"),
+        ("", "no suite"),
+    ],
+)
+def test_wrong_names_get_the_nearest(text, message):
+    with pytest.raises(UserError, match=message):
+        resolve_suite(text)
