@@ -3,6 +3,6 @@
 if __name__ != "mtrl.agents":
     raise ImportError("import this folder as mtrl.agents (pip install -e . first)")
 
-from . import networks, presets
+from . import combiners, networks, presets
 
-__all__ = ["networks", "presets"]
+__all__ = ["combiners", "networks", "presets"]

@@ -22,11 +22,11 @@ def _sac(name: str, network: str, description: str) -> None:
 _sac("mtsac", "one_hot", "multi-task SAC, all layers shared, task as one-hot input (Meta-World+ settings)")
 _sac("mtmhsac", "multi_head", "multi-task SAC with a head for each task (Meta-World+ settings)")
 
-_small = NetworkConfig("multi_head", width=256, depth=2)
+_small = NetworkConfig("multi_head", width=256, depth=2, layer_norm=True)
 _quick = RunConfig(
     agent="quick",
     steps_per_task=150_000,
-    slots_per_task=6,
+    slots_per_task=4,
     warmup_steps=2_400,
     replay=ReplayConfig(capacity_per_task=150_000),
     evaluation=EvaluationConfig(every=30_000, goals=10),
@@ -39,6 +39,7 @@ _quick = RunConfig(
         actor_learning_rate=1e-3,
         critic_learning_rate=1e-3,
         temperature_learning_rate=1e-3,
+        initial_temperature=0.1,
     ),
 )
 AGENTS.register(

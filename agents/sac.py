@@ -14,6 +14,7 @@ from jaxtyping import Float32
 from torch import nn
 
 from mtrl.algorithm import (
+    COMBINERS,
     NETWORKS,
     Batch,
     Metrics,
@@ -37,6 +38,10 @@ class SACConfig:
     """Actor network."""
     critic: NetworkConfig = field(default_factory=NetworkConfig)
     """Critic network."""
+    actor_combiner: str = "mean"
+    """How the tasks' actor losses become one; `mtrl list combiners` shows all."""
+    critic_combiner: str = "mean"
+    """How the tasks' critic losses become one."""
     batch_per_task: int = 128
     """Transitions of each task in a batch."""
     gamma: float = 0.99
@@ -84,6 +89,8 @@ class SAC(OffPolicyAlgorithm):
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
         self.log_temperature = torch.full((tasks,), math.log(config.initial_temperature), device=device)
         self.log_temperature.requires_grad_(True)
+        self._combine_actor = COMBINERS.get(config.actor_combiner)
+        self._combine_critic = COMBINERS.get(config.critic_combiner)
         self._action_mask = problem.action_mask.to(device, torch.float32)
         self._target_entropy = config.target_entropy_per_action * self._action_mask.sum(dim=1)
         self._generator = torch.Generator(device).manual_seed(problem.seed + 1)
@@ -111,10 +118,10 @@ class SAC(OffPolicyAlgorithm):
     def update(self, batch: Batch) -> Metrics:
         """One step each of critics, actor and temperatures, then of the target critics."""
         critic_losses, values = self.critic_losses(batch)
-        self._step("critic", critic_losses.mean(), self._critic_parameters)
+        self._step("critic", self._combine_critic(critic_losses), self._critic_parameters)
         self.critics.requires_grad_(False)
         actor_losses, log_probs = self.actor_losses(batch)
-        self._step("actor", actor_losses.mean(), self._actor_parameters)
+        self._step("actor", self._combine_actor(actor_losses), self._actor_parameters)
         self.critics.requires_grad_(True)
         self._step("temperature", self.temperature_losses(log_probs).mean(), None)
         with torch.no_grad():

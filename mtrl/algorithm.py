@@ -176,5 +176,8 @@ class NetworkConfig:
     """Normalise each hidden layer before its activation."""
 
 
+Combiner = Callable[[Float32[torch.Tensor, " task"]], Float32[torch.Tensor, ""]]
+"""Reduces losses, one a task, to the scalar whose gradient is taken."""
+COMBINERS: Registry[Combiner] = Registry("combiner")
 NETWORKS: Registry[NetworkBuilder] = Registry("network")
 AGENTS: Registry[AgentPreset] = Registry("agent")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mtrl.agents.sac import SAC, SACConfig
-from mtrl.algorithm import AGENTS, NETWORKS, Batch, NetworkConfig, NetworkShape, Problem
+from mtrl.algorithm import AGENTS, COMBINERS, NETWORKS, Batch, NetworkConfig, NetworkShape, Problem
 from mtrl.errors import UserError
 
 CPU = torch.device("cpu")
@@ -219,3 +219,26 @@ def test_fixed_policies():
     again = repeat.act(obs, task_id, mode=True)
     assert torch.equal(first[:2], again[:2])
     assert not torch.equal(first[2], again[2])
+
+
+def test_combiners_reduce_to_known_gradients():
+    losses = torch.tensor([4.0, 0.5, -2.0], requires_grad=True)
+    (gradient,) = torch.autograd.grad(COMBINERS.get("mean")(losses), losses)
+    assert gradient.tolist() == pytest.approx([1 / 3] * 3)
+    (gradient,) = torch.autograd.grad(COMBINERS.get("scale_invariant")(losses), losses)
+    assert gradient.tolist() == pytest.approx([1 / 12, 1 / 1.5, 1 / 6])
+
+
+def test_scale_invariant_updates_do_not_see_the_scale_of_a_task():
+    p = problem()
+    batch = batch_of(p)
+    loud = dataclasses.replace(batch, reward=torch.where(batch.task_id == 1, batch.reward * 1e6, batch.reward))
+    shares = []
+    for name in ("mean", "scale_invariant"):
+        agent = SAC(small(critic_combiner=name), p)
+        losses, _ = agent.critic_losses(loud)
+        COMBINERS.get(name)(losses).backward()
+        heads = agent.critics.heads.bias.grad.squeeze().abs().sum(dim=0)
+        shares.append((heads[1] / heads.sum()).item())
+    assert shares[0] > 0.999
+    assert shares[1] < 0.01

@@ -17,6 +17,7 @@ REGISTRIES = {
     "tasks": "mtrl.tasks:TASKS",
     "agents": "mtrl.algorithm:AGENTS",
     "networks": "mtrl.algorithm:NETWORKS",
+    "combiners": "mtrl.algorithm:COMBINERS",
     "trackers": "mtrl.logger:TRACKERS",
     "engines": "mtrl.vector.build:ENGINES",
 }
@@ -28,7 +29,7 @@ class ListOptions:
     """What `mtrl list` takes."""
 
     kind: Annotated[str, tyro.conf.Positional] = ""
-    """suites, tasks, agents, networks, trackers or engines; empty: all of them."""
+    """suites, tasks, agents, networks, combiners, trackers or engines; empty: all of them."""
 
 
 def listing(arguments: Sequence[str]) -> None:
