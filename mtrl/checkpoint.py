@@ -124,24 +124,15 @@ class CheckpointStore:
             "state.pt": self._serialised(snapshot.state),
         }
         segment = self._new_segment(snapshot.rows)
-        size = sum(len(data) for data in files.values()) + (len(segment[1]) if segment else 0)
-        if not self._make_room(size):
+        segments = self._segments_after(segment[0] if segment else None)
+        files["manifest.json"] = _manifest(snapshot, segments, files)
+        if not self._make_room(sum(map(len, files.values())) + (len(segment[1]) if segment else 0)):
             warn(
                 f"checkpoint at step {snapshot.env_step} not written: checkpoints and replay would take more than "
                 f"--checkpoint.max-gigabytes {self._config.max_gigabytes:g}; raise it or lower "
                 "--replay.capacity-per-task"
             )
             return False
-        segments = self._segments_after(segment[0] if segment else None)
-        manifest = {
-            "format": FORMAT,
-            "env_step": snapshot.env_step,
-            "lengths": snapshot.lengths,
-            "replay": snapshot.rows is not None,
-            "segments": segments,
-            "sha256": {file: hashlib.sha256(data).hexdigest() for file, data in files.items()},
-        }
-        files["manifest.json"] = to_json({**manifest, "digest": _digest(manifest)}, indent=1)
         try:
             self._write(name, files, segment)
         except OSError as error:
@@ -278,6 +269,18 @@ def find_checkpoint(folder: RunFolder, *, with_replay: bool) -> Checkpoint | Non
             "and train anew"
         )
     return None
+
+
+def _manifest(snapshot: Snapshot, segments: list[dict[str, Any]], files: dict[str, bytes]) -> bytes:
+    manifest = {
+        "format": FORMAT,
+        "env_step": snapshot.env_step,
+        "lengths": snapshot.lengths,
+        "replay": snapshot.rows is not None,
+        "segments": segments,
+        "sha256": {file: hashlib.sha256(data).hexdigest() for file, data in files.items()},
+    }
+    return to_json({**manifest, "digest": _digest(manifest)}, indent=1)
 
 
 class _DamagedError(Exception):
