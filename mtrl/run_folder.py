@@ -114,11 +114,11 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def default_run_folder(suite: str, agent: str, seed: int) -> Path:
-    """`runs/SUITE/AGENT/seed-SEED`, with the suite's name made fit for a file name."""
+    """`runs/SUITE/AGENT/seed-SEED`, with the suite's name made fit for a file name, the agent's without its module."""
     name = suite.replace(":", "-").replace(",", "+").replace("/", "-")
     if len(name) > LONGEST_NAME:
         name = f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(suite.encode()).hexdigest()[:8]}"
-    return Path("runs") / name / agent / f"seed-{seed}"
+    return Path("runs") / name / agent.rpartition(":")[2] / f"seed-{seed}"
 
 
 @dataclass(frozen=True)

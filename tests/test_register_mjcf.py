@@ -124,7 +124,8 @@ def test_terminal_states_and_controls_of_your_own():
     assert ends[-1] and env._env.data.ctrl[0] == 0
 
 
-def test_failing_physics_ends_the_episode_without_reward():
+def test_failing_physics_ends_the_episode_without_reward(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes a log into the working folder
     env, _ = begin(register(control=explode, action_dim=1))
     for _ in range(8):
         obs, reward, terminated, truncated, info = env.step(np.zeros(1))
