@@ -2,7 +2,7 @@
 
     python experiments/mt10.py
 
-Runs are written to runs/MT10 and the dashboard to runs/MT10/report.html. A script that was stopped goes on where it was.
+Runs are written to runs/MT10, the dashboard to runs/MT10/report.html. A script that was stopped goes on where it was.
 
 Expected result: not measured yet.
 Expected time: not measured yet.

@@ -2,7 +2,7 @@
 
     python experiments/mt3.py
 
-Runs are written to runs/MT3 and the dashboard to runs/MT3/report.html. A script that was stopped goes on where it was.
+Runs are written to runs/MT3, the dashboard to runs/MT3/report.html. A script that was stopped goes on where it was.
 
 Expected result: not measured yet.
 Expected time: not measured yet.
@@ -18,10 +18,7 @@ def main() -> None:
     """Trains, evaluates and compares."""
     for seed in SEEDS:
         run = mtrl.train("MT3", agent="quick", seed=seed)
-        heldout = run.evaluate(goals="heldout")
-        print(
-            f"{run.path}: {run.evaluations()[-1]['label']}, success on goals never trained on {heldout.success_any:.3f}"
-        )
+        print(f"seed {seed}: success {run.evaluate(goals='heldout').success_any:.3f} on goals never trained on")
     for agent in FLOORS:
         mtrl.train("MT3", agent=agent)
     print(mtrl.compare("runs/MT3"))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from mtrl.api import Run, make_config, train
 from mtrl.config import RunConfig
@@ -63,7 +64,7 @@ def demo_config(agent: str, folder: Path, seed: int, short: bool) -> RunConfig:
 
 def _table(runs: Sequence[Run]) -> list[str]:
     """Success of each run, as mean over the tasks and for each task."""
-    final = {run.config.agent: run.evaluations()[-1] for run in runs}
+    final = {run.config.agent: _final_evaluation(run) for run in runs}
     tasks = list(final[AGENT]["summary"]["per_task"])
     heads = ["success", "mean", *tasks]
     lines = [final[AGENT]["label"], "  ".join([f"{heads[0]:<10}", *heads[1:]])]
@@ -72,6 +73,11 @@ def _table(runs: Sequence[Run]) -> list[str]:
         cells = [f"{value:>{max(4, len(head))}.2f}" for value, head in zip(values, heads[1:], strict=True)]
         lines.append("  ".join([f"{name:<10}", *cells]))
     return lines
+
+
+def _final_evaluation(run: Run) -> dict[str, Any]:
+    """The newest one on training goals; somebody may have evaluated on others since."""
+    return [record for record in run.evaluations() if record["final"] and record["goal_set"] == "train"][-1]
 
 
 def _what_next(run: Run, folder: Path, short: bool) -> list[str]:

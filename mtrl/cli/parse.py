@@ -94,7 +94,7 @@ def parse(default: T, arguments: Sequence[str], program: str, description: str) 
                 args=list(arguments),
                 default=default,
                 return_unknown_args=True,
-                config=(tyro.conf.AvoidSubcommands,),
+                config=(tyro.conf.AvoidSubcommands, tyro.conf.PositionalMetavarFromFieldName),
             )
     except SystemExit as end:
         if not end.code:
