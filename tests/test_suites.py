@@ -1,11 +1,18 @@
 """Suites against upstream's own lists."""
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 from metaworld import env_dict
 
 from mtrl.errors import UserError
 from mtrl.suites import SUITES, resolve_suite
 from mtrl.tasks import TASKS
+
+spec = importlib.util.spec_from_file_location("floors", Path(__file__).parents[1] / "experiments" / "floors.py")
+floors = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(floors)
 
 MULTI_TASK = {"MT10": env_dict.MT10_V3, "MT25": env_dict.MT25_V3, "MT50": env_dict.MT50_V3}
 META = {"ML10": env_dict.ML10_V3, "ML25": env_dict.ML25_V3, "ML45": env_dict.ML45_V3}
@@ -69,3 +76,23 @@ def test_one_task_and_lists_of_tasks_are_suites():
 def test_wrong_names_get_the_nearest(text, message):
     with pytest.raises(UserError, match=message):
         resolve_suite(text)
+
+
+def test_mt3_is_not_solved_by_chance():
+    """Idle, random and repeated actions stay at or under 0.15; the full table is in docs/environments.md."""
+    for task in SUITES.get("MT3").train_tasks:
+        for policy, (success_any, _) in floors.floors(task, goals=7, goal_seed=3).items():
+            assert success_any <= 0.15, (task, policy)
+
+
+def test_floors_find_a_task_that_chance_solves():
+    assert floors.floors("drawer-close-v3", goals=8, goal_seed=0)["repeat"][0] > 0
+
+
+def test_floors_table_goes_between_its_markers():
+    text = floors.table({"reach-v3": {"zero": (0, 0), "random": (0.05, 0), "repeat": (0.1, 0.1)}}, 20)
+    page = floors.insert(f"before\n{floors.BEGIN}\nold\n{floors.END}\nafter\n", text)
+    assert "old" not in page
+    assert page.startswith("before\n")
+    assert page.endswith(f"{floors.END}\nafter\n")
+    assert "| reach-v3 | 0.00 (0.00) | 0.05 (0.00) | 0.10 (0.10) |" in page
