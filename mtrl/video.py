@@ -171,6 +171,8 @@ def _image(env: gymnasium.Env[Any, Any], name: str, solved: bool) -> np.ndarray:
     """
     try:
         image = env.render()
+    except UserError:
+        raise
     except Exception as error:  # every GL library fails in its own way, AttributeError and its own types included
         reason = str(error).strip().splitlines()
         raise UserError(

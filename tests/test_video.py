@@ -119,6 +119,7 @@ def test_the_policy_sees_padded_observations_its_task_and_the_goals_in_turn(tmp_
     [
         (AttributeError("'NoneType' object has no attribute 'eglQueryString'"), "MUJOCO_GL=egl"),
         (RuntimeError(""), "cannot be drawn (RuntimeError)"),
+        (UserError("task 'dark' has no camera: add one"), "task 'dark' has no camera: add one"),
         (None, "render_mode='rgb_array'"),
         (np.zeros((8, 8), np.uint8), "render_mode='rgb_array'"),
     ],
