@@ -1,5 +1,6 @@
 """Progress of a run: a bar on a terminal, otherwise one plain line an interval."""
 
+import os
 import sys
 import time
 from datetime import timedelta
@@ -23,9 +24,10 @@ class Progress:
         self._title, self._target, self._reached = title, target, reached
         self._bar: tqdm[None] | None = None
         if target > reached and sys.stderr.isatty():
-            self._bar = tqdm(
-                total=target, initial=reached, desc=title, unit="step/task", unit_scale=True, dynamic_ncols=True
-            )
+            # Some terminals claim to have no room at all, and tqdm would believe them and show nothing.
+            unknown = 0 in os.get_terminal_size(sys.stderr.fileno())
+            size = {"ncols": 120, "nrows": 24} if unknown else {"dynamic_ncols": True}
+            self._bar = tqdm(total=target, initial=reached, desc=title, unit="step/task", unit_scale=True, **size)
 
     def step(self, reached: int) -> None:
         """Moves the bar."""

@@ -195,6 +195,7 @@ class Session:
         """The final evaluation on all goals, films, and the mark that the run is over."""
         summary = None
         if self._config.evaluation.final:
+            say(f"{self._experiment.title}: final evaluation, {sum(self._goals.counts)} episodes")
             result = self._evaluate(self._config.evaluation.final_goals or None)
             self._record(result, final=True)
             summary = result.summary
