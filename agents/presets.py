@@ -34,6 +34,8 @@ _quick = RunConfig(
         SACConfig(),
         actor=_small,
         critic=_small,
+        actor_combiner="scale_invariant",
+        critic_combiner="scale_invariant",
         batch_per_task=64,
         gamma=0.97,
         actor_learning_rate=1e-3,
