@@ -196,7 +196,13 @@ def _write(path: Path, frames: Iterator[np.ndarray], rate: float) -> None:
     first = next(frames)
     size = (first.shape[1], first.shape[0])
     try:
-        writer = imageio_ffmpeg.write_frames(str(path), size, fps=rate, macro_block_size=2, ffmpeg_log_level="error")
+        writer = imageio_ffmpeg.write_frames(
+            str(path),
+            size,
+            fps=rate,  # pyright: ignore[reportArgumentType] - fractions are fine
+            macro_block_size=2,
+            ffmpeg_log_level="error",
+        )
         writer.send(None)
         writer.send(np.ascontiguousarray(first))
         for frame in frames:
