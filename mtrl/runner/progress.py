@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from datetime import timedelta
+from typing import Any
 
 from tqdm import tqdm
 
@@ -26,7 +27,7 @@ class Progress:
         if target > reached and sys.stderr.isatty():
             # Some terminals claim to have no room at all, and tqdm would believe them and show nothing.
             unknown = 0 in os.get_terminal_size(sys.stderr.fileno())
-            size = {"ncols": 120, "nrows": 24} if unknown else {"dynamic_ncols": True}
+            size: dict[str, Any] = {"ncols": 120, "nrows": 24} if unknown else {"dynamic_ncols": True}
             self._bar = tqdm(total=target, initial=reached, desc=title, unit="step/task", unit_scale=True, **size)
 
     def step(self, reached: int) -> None:

@@ -56,7 +56,6 @@ class Session:
             loop.start()
         begun = f"from {self._steps_per_task} steps/task" if checkpoint else "from the start"
         say(f"{experiment.title}: {begun}, on {experiment.device}, in {self._folder.path}")
-        self._speed_mark = (self._env_step, self._updates, self._clock.seconds())
         self._trackers = start_trackers(self._run_info())
 
     def run(self) -> dict[str, Any] | None:
@@ -67,6 +66,8 @@ class Session:
             UserError: The agent diverged, or a worker died.
         """
         exit_code = 1
+        self._clock.set(self._clock.before)  # what it took to get here is not training
+        self._speed_mark = (self._env_step, self._updates, self._clock.before)
         self._progress = Progress(self._experiment.title, self._config.steps_per_task, self._steps_per_task)
         try:
             with StopRequest() as self._stop:
@@ -195,8 +196,10 @@ class Session:
         """The final evaluation on all goals, films, and the mark that the run is over."""
         summary = None
         if self._config.evaluation.final:
-            say(f"{self._experiment.title}: final evaluation, {sum(self._goals.counts)} episodes")
-            result = self._evaluate(self._config.evaluation.final_goals or None)
+            goals = self._config.evaluation.final_goals or None
+            episodes = sum(count if goals is None else min(goals, count) for count in self._goals.counts)
+            say(f"{self._experiment.title}: final evaluation, {episodes} episodes")
+            result = self._evaluate(goals)
             self._record(result, final=True)
             summary = result.summary
         if self._config.tracking.video:
@@ -264,13 +267,13 @@ class _Clock:
     """Seconds of training, over all sessions of a run, evaluations left out."""
 
     def __init__(self) -> None:
-        self._before, self._began = 0.0, time.perf_counter()
+        self.before, self._began = 0.0, time.perf_counter()
 
     def seconds(self) -> float:
-        return self._before + time.perf_counter() - self._began
+        return self.before + time.perf_counter() - self._began
 
     def set(self, seconds: float) -> None:
-        self._before, self._began = seconds, time.perf_counter()
+        self.before, self._began = seconds, time.perf_counter()
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
