@@ -23,6 +23,7 @@ from mtrl.algorithm import (
     OffPolicyAlgorithm,
     Problem,
 )
+from mtrl.config import Bounds, check_bounds
 from mtrl.errors import UserError
 from mtrl.types import Actions, Observations, State, TaskIds
 
@@ -66,6 +67,36 @@ class SACConfig:
     """Lower bound of the policy's log standard deviation."""
     max_log_std: float = 2.0
     """Upper bound of the policy's log standard deviation."""
+
+    def check(self) -> None:
+        """Refuses what cannot work.
+
+        Raises:
+            UserError: A number is out of its bounds.
+        """
+        check_bounds(self, _BOUNDS, "algorithm.")
+        if self.min_log_std >= self.max_log_std:
+            raise UserError(
+                f"--algorithm.min-log-std {self.min_log_std} is not below --algorithm.max-log-std {self.max_log_std}"
+            )
+
+
+_BOUNDS: Bounds = {
+    "actor.width": (1, math.inf),
+    "actor.depth": (1, 100),
+    "critic.width": (1, math.inf),
+    "critic.depth": (1, 100),
+    "batch_per_task": (1, math.inf),
+    "gamma": (0.0, 1.0),
+    "tau": (0.0, 1.0),
+    "actor_learning_rate": (0.0, 1.0),
+    "critic_learning_rate": (0.0, 1.0),
+    "temperature_learning_rate": (0.0, 1.0),
+    "adam_epsilon": (0.0, 1.0),
+    "max_gradient_norm": (1e-12, math.inf),
+    "initial_temperature": (1e-12, 1e12),
+    "target_entropy_per_action": (-100.0, 100.0),
+}
 
 
 class SAC(OffPolicyAlgorithm):

@@ -8,6 +8,7 @@ import difflib
 import json
 import math
 import types
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -180,8 +181,11 @@ def differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") ->
     return result
 
 
+Bounds = Mapping[str, tuple[float, float]]
+"""Lowest and highest value of numbers in a config, ends included, by dotted name."""
+
 _LARGEST = 2**31 - 1
-_BOUNDS: dict[str, tuple[float, float]] = {
+_BOUNDS: Bounds = {
     "steps_per_task": (0, math.inf),
     "seed": (0, _LARGEST),
     "goal_seed": (0, _LARGEST),
@@ -199,11 +203,12 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "checkpoint.max_gigabytes": (0.001, math.inf),
     "tracking.log_every": (1, math.inf),
 }
-"""Lowest and highest value of every number in a `RunConfig`, ends included."""
 
 
 def validate(config: RunConfig) -> RunConfig:
-    """Refuses what cannot work, before anything is built or written. The agent checks its own hyperparameters.
+    """Refuses what cannot work, before anything is built or written.
+
+    Hyperparameters are the agent's own to check: a method `check()` of its config is called, if there is one.
 
     Args:
         config: What the user asked for.
@@ -214,13 +219,9 @@ def validate(config: RunConfig) -> RunConfig:
     Raises:
         UserError: A number is out of its bounds, or two do not fit each other.
     """
-    for name, (lowest, highest) in _BOUNDS.items():
-        value: Any = config
-        for part in name.split("."):
-            value = getattr(value, part)
-        if not lowest <= value <= highest:  # NaN ends here too
-            bounds = f"at least {lowest:.10g}" + ("" if math.isinf(highest) else f" and at most {highest:.10g}")
-            raise UserError(f"{option(name)} {value} is impossible: give {bounds}")
+    check_bounds(config, _BOUNDS)
+    if hasattr(config.algorithm, "check"):
+        config.algorithm.check()
     capacity, slots = config.replay.capacity_per_task, config.slots_per_task
     if capacity < slots:
         raise UserError(
@@ -233,6 +234,26 @@ def validate(config: RunConfig) -> RunConfig:
             f"{option('replay.capacity_per_task')} keeps: lower the one or raise the other"
         )
     return config
+
+
+def check_bounds(config: Any, bounds: Bounds, prefix: str = "") -> None:
+    """Refuses numbers out of their bounds.
+
+    Args:
+        config: A config dataclass.
+        bounds: Of its numbers.
+        prefix: Dotted name of the config itself, such as `algorithm.`.
+
+    Raises:
+        UserError: One is; NaN always is.
+    """
+    for name, (lowest, highest) in bounds.items():
+        value: Any = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        if not lowest <= value <= highest:
+            allowed = f"at least {lowest:.10g}" + ("" if math.isinf(highest) else f" and at most {highest:.10g}")
+            raise UserError(f"{option(prefix + name)} {value} is impossible: give {allowed}")
 
 
 def option(name: str) -> str:
