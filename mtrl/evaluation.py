@@ -114,7 +114,8 @@ class EvaluationResult:
     def label(self, steps_per_task: int) -> str:
         """What must stand beside every figure, such as `A-eval, 2 M steps/task`."""
         partial = "" if self.goals == self.all_goals else f" ({max(self.goals)} of {max(self.all_goals)} goals)"
-        return f"{self.protocol}{partial}, {format_steps(steps_per_task)} steps/task"
+        sampled = "" if self.mode else " (sampled actions)"
+        return f"{self.protocol}{partial}{sampled}, {format_steps(steps_per_task)} steps/task"
 
     def to_record(
         self, *, final: bool, env_step: int, steps_per_task: int, updates: int, wall_s: float
