@@ -35,6 +35,7 @@ class WandbTracker(Tracker):
                 raise
             warn(f"wandb could not go online ({' '.join(str(error).split())[:200]}): offline instead")
             mode, reason = "offline", "no connection"
+            wandb.teardown()  # its service still holds the run's id
             self._run = self._start(mode, info)
         self._run.define_metric("env_step")
         self._run.define_metric("*", step_metric="env_step")
