@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # One thread a process: on a machine that does anything else, torch with two was twenty times slower.
 RUN := OMP_NUM_THREADS=1 $(BIN)/python
-# Type checkers cannot follow setuptools' map of envs/ and agents/ into mtrl, so they get links in its place.
+# Type checkers cannot follow setuptools' map of envs/ and agents/ into mtrl, so they read a copy laid out like that.
 TYPES := .build/types
 
 .PHONY: demo test test-slow lint format types dist clean
@@ -35,8 +35,10 @@ format: $(VENV)/.dev
 	@$(BIN)/ruff format .
 
 types: $(VENV)/.dev
-	@rm -rf $(TYPES) && mkdir -p $(TYPES)/mtrl && ln -s $(CURDIR)/envs $(CURDIR)/agents $(TYPES)/mtrl/
-	@$(BIN)/pyright --pythonpath $(BIN)/python
+	@rm -rf $(TYPES) && mkdir -p $(TYPES)
+	@cp -R mtrl experiments $(TYPES)/ && cp -R envs agents $(TYPES)/mtrl/
+	@echo '{"pythonVersion": "3.11"}' > $(TYPES)/pyrightconfig.json
+	@$(BIN)/pyright -p $(TYPES) --pythonpath $(BIN)/python
 
 dist: $(VENV)/.dev
 	@rm -rf dist && $(BIN)/python -m build --outdir dist .
