@@ -266,14 +266,17 @@ def _hidden_goal(definition: TaskDefinition, env: Environment) -> Iterator[Findi
 
 def _images(definition: TaskDefinition, env: Environment) -> Iterator[Finding]:
     _play(definition, env, 0, SEED, _actions(definition, 0)[:1])
+    remedy = "have render() give an RGB image in render_mode 'rgb_array'"
     try:
         image = np.asarray(env.render())
+    except NotImplementedError:
+        yield Finding("warning", "images", f"no videos, since it has no render(): {remedy}")
+        return
     except Exception as error:  # noqa: BLE001 - many libraries, many errors
-        remedy = "have render() give an RGB image in render_mode 'rgb_array', and what it needs installed"
-        yield Finding("warning", "images", f"no videos ({reason_of(error)}): {remedy}")
+        yield Finding("warning", "images", f"no videos: {reason_of(error)}")
         return
     if image.ndim != 3 or image.shape[2] != 3:
-        yield Finding("warning", "images", "no videos: render gives no RGB image (have a render_mode 'rgb_array')")
+        yield Finding("warning", "images", f"no videos, since render() gives no RGB image: {remedy}")
         return
     yield Finding("passed", "images", f"{image.shape[1]} x {image.shape[0]} pixels")
 
