@@ -7,6 +7,7 @@ at truncations, gradients clipped by global norm. Every loss is a vector with on
 
 import copy
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -126,8 +127,8 @@ class SAC(OffPolicyAlgorithm):
         self._target_entropy = config.target_entropy_per_action * self._action_mask.sum(dim=1)
         self._generator = torch.Generator(device).manual_seed(problem.seed + 1)
         self._actor_parameters = list(self.actor.parameters())
-        self._critic_parameters = list(self.critics.parameters())
-        self._target_parameters = list(self.target_critics.parameters())
+        self._critic_parameters: list[torch.Tensor] = list(self.critics.parameters())
+        self._target_parameters: list[torch.Tensor] = list(self.target_critics.parameters())
         self._optimizers = {
             "actor": self._adam(self._actor_parameters, config.actor_learning_rate, config.adam_epsilon),
             "critic": self._adam(self._critic_parameters, config.critic_learning_rate, config.adam_epsilon),
@@ -135,7 +136,7 @@ class SAC(OffPolicyAlgorithm):
         }
 
     @staticmethod
-    def _adam(parameters: list[torch.Tensor], learning_rate: float, epsilon: float) -> torch.optim.Adam:
+    def _adam(parameters: Iterable[torch.Tensor], learning_rate: float, epsilon: float) -> torch.optim.Adam:
         return torch.optim.Adam(parameters, learning_rate, eps=epsilon, fused=True)
 
     @torch.no_grad()
@@ -156,7 +157,9 @@ class SAC(OffPolicyAlgorithm):
         self.critics.requires_grad_(True)
         self._step("temperature", self.temperature_losses(log_probs).mean(), None)
         with torch.no_grad():
-            torch._foreach_lerp_(self._target_parameters, self._critic_parameters, self.config.tau)
+            torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage] - one kernel for all parameters
+                self._target_parameters, self._critic_parameters, self.config.tau
+            )
         return {
             "loss/critic": critic_losses.detach(),
             "loss/actor": actor_losses.detach(),
@@ -214,7 +217,7 @@ class SAC(OffPolicyAlgorithm):
     def _by_task(self, values: Float32[torch.Tensor, " batch"]) -> PerTask:
         return values.unflatten(0, (self.problem.num_tasks, -1)).mean(dim=1)
 
-    def _step(self, name: str, loss: torch.Tensor, clipped: list[nn.Parameter] | None) -> None:
+    def _step(self, name: str, loss: torch.Tensor, clipped: Iterable[torch.Tensor] | None) -> None:
         optimizer = self._optimizers[name]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -92,7 +92,7 @@ class TaskAdapter(gymnasium.Env[np.ndarray, np.ndarray]):
     def _goal_part(self) -> slice:
         if self._recipe.goal_part is not None:
             start, stop = self._recipe.goal_part
-            size = self.observation_space.shape[0]
+            size = int(np.prod(self.observation_space.shape or ()))
             if not 0 <= start < stop <= size:
                 raise UserError(f"task '{self._recipe.name}': goal_part {(start, stop)} is outside 0 to {size}")
             return slice(start, stop)

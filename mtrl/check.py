@@ -105,6 +105,9 @@ def _vector(definitions: list[TaskDefinition], goal_visible: bool) -> list[Findi
     goals = make_goal_sets(definitions, GOALS // 2, SEED)[0]
     try:
         env = make_vector_env(names, goal_set=goals, slots_per_task=2, workers=1, goal_visible=goal_visible)
+    except UserError as error:
+        return [Finding("failed", "vector", str(error))]
+    try:
         with closing(env):
             faults = check_vector_env(env)
     except UserError as error:

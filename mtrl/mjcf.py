@@ -1,3 +1,5 @@
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's bindings come without type stubs.
 """A MuJoCo model with Python functions for observation, reward and success, as a gymnasium environment.
 
 Imported in worker processes: no torch here, and MuJoCo only when an environment is built.

@@ -92,7 +92,7 @@ def register_task(
 def _define_task(name: str, env: Any, description: str, arguments: dict[str, Any], *given: Any, **more: Any) -> Any:
     recipe = Recipe(name, _find_spec(name, env) if isinstance(env, str) else env, arguments, *given, **more)
     adapter = build(recipe, True)
-    (obs_dim,), (action_dim,) = adapter.observation_space.shape, adapter.action_space.shape
+    (obs_dim,), (action_dim,) = adapter.observation_space.shape or (0,), adapter.action_space.shape or (0,)
     adapter.close()
     make = functools.partial(build, recipe)
     return TaskDefinition(
