@@ -61,6 +61,7 @@ class TaskAdapter(gymnasium.Env[np.ndarray, np.ndarray]):
     Attributes:
         horizon: Steps after which an episode is truncated.
         reports_success: Whether anything has said so far if the task is solved.
+        goal_is_seed: Whether goals are seeds of `reset`.
 
     Args:
         env: The environment.
@@ -86,6 +87,7 @@ class TaskAdapter(gymnasium.Env[np.ndarray, np.ndarray]):
             self.observation_space = spaces.Box(low, high, dtype=np.float32)
         self.metadata = env.metadata
         self.render_mode = env.render_mode
+        self.goal_is_seed = recipe.goal_is_seed
         self.reports_success = recipe.success is not None
         self._steps = 0
 

@@ -3,10 +3,11 @@
 Built-in entries come from the modules named in `BUILT_IN`; installed third-party packages add theirs through the entry
 point groups `mtrl.envs` and `mtrl.agents`, each an importable module that registers when it is imported. Both are
 loaded at the first look-up, never at import. What a module of the user's own registers is found as `MODULE:NAME`, on
-the command line too: `my_tasks:point` imports `my_tasks` (from the working folder, if it is there) and looks up `point`.
+the command line too: `my_tasks:point` imports `my_tasks` (from the working folder, if it is there), then finds `point`.
 """
 
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -103,6 +104,18 @@ class Registry(Generic[T]):
         return self._descriptions[self._known(name)]
 
 
+def _is_main(module: str) -> bool:
+    """Whether that module is the script that runs: a script may name itself, and must not be imported once more."""
+    main = sys.modules.get("__main__")
+    script = getattr(main, "__file__", None)
+    if script is None:
+        return False
+    if getattr(main, "__spec__", None) is not None:  # python -m MODULE
+        return main.__spec__.name == module
+    spec = importlib.util.find_spec(module) if "." not in module else None
+    return spec is not None and spec.origin is not None and os.path.abspath(spec.origin) == os.path.abspath(script)
+
+
 def _import_named(name: str) -> str:
     """Imports the module of `MODULE:NAME`, if one is given; the name alone.
 
@@ -115,6 +128,8 @@ def _import_named(name: str) -> str:
     folder = os.getcwd()  # a console script does not look there by itself, as `python` does
     if folder not in sys.path and "" not in sys.path:
         sys.path.append(folder)
+    if _is_main(module):
+        return short
     try:
         importlib.import_module(module)
     except UserError:

@@ -55,6 +55,7 @@ def test_a_sound_task_passes(env, options):
         (user_envs.Crashing, {}, "episodes", "failed", r"ZeroDivisionError: .* \(user_envs.py, line \d+\)"),
         (user_envs.Deaf, {}, "actions", "warning", "does step use its action"),
         (user_envs.Deaf, {}, "variation", "warning", "all goals give the same episode"),
+        (user_envs.Secretive, {}, "variation", "warning", "an agent cannot see what it is to do"),
         (user_envs.EndsWhenSolved, {}, "termination", "warning", "episodes end where the task is solved"),
         (user_envs.EndsWhenSolved, {}, "success", "warning", "random actions solve it every time"),
         (user_envs.Simple, {"goals": user_envs.three_goals}, "goals", "failed", "gave shape"),
@@ -106,3 +107,15 @@ def test_run_says_what_it_found(capsys):
     assert "FAILED   success: no step says" in capsys.readouterr().out
     with pytest.raises(UserError, match="unknown"):
         run("checked-nothing")
+
+
+def test_goals_that_a_suite_should_hide_and_does_not_are_found():
+    shown, hidden = register(user_envs.Simple), register(user_envs.Simple, goal_part=(1, 2))
+    for visible, warned in ((True, set()), (False, {f"{shown}, hidden goal"})):
+        name = f"suite-of-{shown}-{visible}"
+        mtrl.register_suite(name, [shown, hidden], description="for a test", goal_visible=visible, goals_per_task=4)
+        found = levels(check_suite(name))
+        assert {check for check in found if "hidden" in check} == warned
+    assert "goal_part=" in {finding.check: finding.message for finding in check_task(shown)}["hidden goal"]
+    blanked = {finding.check: finding.message for finding in check_task(hidden)}["hidden goal"]
+    assert "1 observation numbers are blanked" in blanked

@@ -1,6 +1,7 @@
 """Users' environments as tasks."""
 
 import itertools
+import os
 import subprocess
 import sys
 
@@ -241,6 +242,21 @@ def test_tasks_of_a_script_reach_the_workers(tmp_path, guard):
     script.write_text(SCRIPT.replace("GUARD", guard))
     result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     assert result.stdout == "places [1.5, 1.5]\n", result.stderr
+
+
+@pytest.mark.parametrize("how", [["naming.py"], ["-m", "naming"]])
+def test_a_script_may_name_itself(tmp_path, how):
+    (tmp_path / "naming.py").write_text(
+        "import mtrl, user_envs\n"
+        "mtrl.register_task('named', user_envs.Simple, description='for a test', horizon=3)\n"
+        "if __name__ == '__main__':\n"
+        "    from mtrl.tasks import TASKS\n"
+        "    print(TASKS.get('naming:named').horizon)\n"
+    )
+    inside = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
+    command = [sys.executable, *how]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, env=inside)
+    assert result.stdout == "3\n", result.stderr
 
 
 MODULE = """

@@ -171,6 +171,13 @@ class Deaf(Simple):
         return super().step(np.ones(1))
 
 
+class Secretive(Simple):
+    """The goal counts, but is not observed."""
+
+    def observe(self) -> np.ndarray:
+        return np.array([self.place, 0.0])
+
+
 class EndsWhenSolved(Simple):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         obs, reward, _, truncated, info = super().step(action)
