@@ -3,7 +3,7 @@
     python experiments/floors.py --output docs/environments.md
 
 `zero` does nothing, `random` draws a new action each step, `repeat` draws one action an episode and holds it. It takes
-about two minutes on two cores. With `--output` the table in that page is replaced.
+about five minutes on two cores. With `--output` the table in that page is replaced.
 """
 
 import argparse
@@ -109,7 +109,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=[*SUITES.get("MT10").train_tasks, *CANDIDATES], help="which")
-    parser.add_argument("--goals", type=int, default=20, help="goals a task")
+    parser.add_argument("--goals", type=int, default=50, help="goals a task")
     parser.add_argument("--goal-seed", type=int, default=0, help="fixes goals and actions")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="tasks played at once")
     parser.add_argument("--output", type=Path, help="replace the table in this page")
