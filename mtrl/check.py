@@ -76,7 +76,7 @@ def run(name: str) -> int:
     Raises:
         UserError: Nothing of that name is registered.
     """
-    single = "," not in name and name in TASKS and name not in SUITES
+    single = "," not in name and not name.startswith(("MT1:", "ML1:")) and name in TASKS and name not in SUITES
     findings = check_task(name) if single else check_suite(name)
     marks = {"passed": "ok     ", "warning": "warning", "failed": "FAILED "}
     for finding in findings:
