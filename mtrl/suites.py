@@ -1,5 +1,6 @@
 """Suites: named lists of tasks with a protocol, as plain data."""
 
+import difflib
 from dataclasses import dataclass
 
 from mtrl.errors import UserError
@@ -50,7 +51,7 @@ def resolve_suite(text: str) -> Suite:
     if len(names) == 1 and names[0] in SUITES:
         return SUITES.get(names[0])
     if len(names) == 1 and names[0] not in TASKS:
-        return SUITES.get(names[0]) if "-v" not in names[0] else _unknown_task(names[0])
+        raise _unknown_name(names[0])
     if not names:
         raise UserError("no suite given: name one, such as MT3, or tasks joined by commas (`mtrl list suites`)")
     names = tuple(TASKS.get(name).name for name in names)
@@ -60,6 +61,13 @@ def resolve_suite(text: str) -> Suite:
     return Suite(f"MT1:{names[0]}" if len(names) == 1 else ",".join(names), names)
 
 
-def _unknown_task(name: str) -> Suite:
-    TASKS.get(name)
+def _unknown_name(name: str) -> UserError:
+    """The error for what is neither a suite nor a task; it speaks of the kind that has the nearest name."""
+    short = name.rpartition(":")[2].lower()
+    known = {entry.lower(): registry for registry in (TASKS, SUITES) for entry in registry}
+    close = difflib.get_close_matches(short, known, n=1, cutoff=0.5)
+    try:
+        (known[close[0]] if close else SUITES).get(name)
+    except UserError as error:
+        return error
     raise AssertionError("unreachable")

@@ -57,6 +57,20 @@ def test_a_suite_holds_built_in_and_own_tasks():
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("MT11", "unknown suite 'MT11': did you mean MT10"),
+        ("reach-v4", "unknown task 'reach-v4': did you mean reach-v3"),
+        ("pusch", "unknown task 'pusch': did you mean push-v3"),
+        ("qqqqqq", "unknown suite 'qqqqqq': known: .*MODULE:qqqqqq"),
+    ],
+)
+def test_the_nearest_name_of_either_kind_is_told(text, message):
+    with pytest.raises(UserError, match=message):
+        resolve_suite(text)
+
+
+@pytest.mark.parametrize(
     ("tasks", "options", "message"),
     [
         ("reach-v3", {}, "as a list of names"),
