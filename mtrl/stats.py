@@ -98,8 +98,8 @@ def resample(
     for index, task in enumerate(outcomes):
         goals = task.shape[-1]
         # How often each goal was drawn is all that a mean needs: a matrix product instead of an index array.
-        weights = generator.multinomial(goals, np.full(goals, 1.0 / goals), size=repetitions) / goals
-        scores[:, :, index] = weights @ np.asarray(task, dtype=np.float64).T
+        weights = generator.multinomial(goals, np.full(goals, 1.0 / goals), size=repetitions)
+        scores[:, :, index] = weights @ np.asarray(task, dtype=np.float64).T / goals
     drawn = generator.integers(num_seeds, size=(repetitions, num_seeds))
     return np.take_along_axis(scores, drawn[:, :, None], axis=1)
 

@@ -1,8 +1,4 @@
-"""The dashboard: run folders to one self-contained page.
-
-mtrl compare runs/
-mtrl.compare(["runs"], "report.html")
-"""
+"""The dashboard: `mtrl compare runs/` or `mtrl.compare("runs")` writes one self-contained page of all run folders."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -166,6 +166,7 @@ def _run_folders(top: Path, warn: Warn) -> Iterator[Path]:
 
 def _load_run(folder: Path, warn: Warn) -> RunSummary | None:
     path = folder / "config.json"
+    record: dict[str, Any] = {}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         complete = all(isinstance(record[name], kind) for name, kind in _RECORD.items())

@@ -92,7 +92,7 @@ def payload(runs: Sequence[RunSummary], folder: Path, warn: Warn) -> dict[str, A
 
 
 def render(data: dict[str, Any]) -> str:
-    """The page as text. Data goes in as JSON that no HTML parser can mistake for a tag; scripts are known by their hash."""
+    """The page as text: data as JSON in which no parser finds a tag, and scripts that the page knows by their hash."""
     from plotly.offline import get_plotlyjs  # heavy, and needed here alone
 
     parts = files("mtrl.report")
