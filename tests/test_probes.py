@@ -5,12 +5,19 @@ Temperatures are pinned near zero, so that soft values are plain values.
 
 import dataclasses
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
+from runner_toys import InlineVectorEnv
 
 from mtrl.agents.sac import SAC, SACConfig
 from mtrl.algorithm import NETWORKS, NetworkConfig, Problem
 from mtrl.buffers import TaskReplayBuffer
+from mtrl.config import ReplayConfig, RunConfig
+from mtrl.goals import GoalSet
+from mtrl.runner.off_policy import OffPolicyLoop
+from mtrl.tasks import TaskDefinition
 
 CPU = torch.device("cpu")
 GAMMA = 0.8
@@ -126,3 +133,32 @@ def test_temperatures_fall_where_the_policy_has_more_entropy_than_its_target(net
     learn(agent, lambda t, d, a: (zeros(t), torch.zeros(2), zeros(t), torch.ones(2, dtype=torch.bool)), 400)
     # Nothing is paid, so the policy becomes uniform, whose entropy is log 2 > -0.5
     assert (agent.log_temperature.exp() < 0.2).all()
+
+
+class OneStep(gymnasium.Env):
+    """Starts at 0 or at 1, moves to 1 whatever is done, pays where it began, and is cut off after that one step."""
+
+    observation_space = gymnasium.spaces.Box(-1.0, 2.0, (1,), np.float32)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = float(self.np_random.integers(2))
+        return np.array([self.place], np.float32), {}
+
+    def step(self, action):
+        return np.ones(1, np.float32), self.place, False, True, {"success": False}
+
+
+def test_the_loop_bootstraps_from_where_a_truncated_episode_ended(network):
+    """From the observation of the next episode instead, which is 0 or 1, the value at 1 would be 3, not 5."""
+    rows = np.arange(4.0)[:, None]
+    task = TaskDefinition("one-step", "probe", lambda visible: OneStep(), lambda n, s: rows[:n], 1, 1, 1, "inline")
+    env = InlineVectorEnv([task], goal_set=GoalSet("train", (rows,)), slots_per_task=2)
+    config = RunConfig(warmup_steps=64, updates_per_step=2.0, replay=ReplayConfig(capacity_per_task=256))
+    agent = agent_of(network, 1)
+    loop = OffPolicyLoop(agent, env, config)
+    loop.start()
+    for _ in range(250):
+        loop.advance()
+    assert values(agent, [0.0, 1.0]).tolist() == pytest.approx([GAMMA / (1 - GAMMA), 1 / (1 - GAMMA)], rel=0.1)
