@@ -32,6 +32,10 @@ def test_the_demo_goes_all_the_way_and_can_be_repeated(
     assert all(name in page for name in ("quick", *demo.FLOORS))
     assert main(["demo", "--short", "--seed", "5"]) == 0
     assert capsys.readouterr().out.count("finished already") == 4
+    monkeypatch.setattr(demo, "SHORT_STEPS", 48)
+    assert main(["demo", "--short", "--seed", "5"]) == 2
+    message = capsys.readouterr().err
+    assert "another configuration" in message and "choose another --folder" in message
 
 
 def test_the_full_demo_trains_the_preset_as_it_is() -> None:

@@ -71,4 +71,7 @@ def demo(arguments: Sequence[str]) -> None:
         from mtrl.demo import run_demo
 
         folder = options.folder or ("runs-short" if options.short else "runs")
-        run_demo(folder, seed=options.seed, short=options.short)
+        try:
+            run_demo(folder, seed=options.seed, short=options.short)
+        except UserError as error:  # the advice is written for `mtrl train`, whose option has another name
+            raise UserError(str(error).replace("--run-folder", "--folder")) from error
