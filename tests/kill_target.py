@@ -11,6 +11,7 @@ from runner_toys import tiny_config
 
 import mtrl.api
 from mtrl.config import CheckpointConfig, EvaluationConfig, ReplayConfig
+from mtrl.runner.off_policy import OffPolicyLoop
 
 
 def train(folder: Path) -> None:
@@ -28,37 +29,54 @@ def train(folder: Path) -> None:
     )
 
 
-def begin(folder: Path) -> int:
-    """Starts training in a child; this process itself never runs anything that a fork would harm."""
+def begin(folder: Path) -> tuple[int, int]:
+    """Starts training in a child; this process itself never runs anything that a fork would harm.
+
+    Returns:
+        The child, and a pipe that gives a byte when the first training step begins, and ends with the child.
+    """
+    reading, writing = os.pipe()
     child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            train(folder)
-            code = 0
-        finally:
-            os._exit(code)
-    return child
+    if child:
+        os.close(writing)
+        return child, reading
+    code, advance = 1, OffPolicyLoop.advance
+
+    def first_advance(loop: OffPolicyLoop) -> None:
+        OffPolicyLoop.advance = advance
+        os.write(writing, b"x")
+        advance(loop)
+
+    OffPolicyLoop.advance = first_advance
+    try:
+        train(folder)
+        code = 0
+    finally:
+        os._exit(code)
 
 
 def main(folder: Path, kills: int) -> None:
     """See above. Fails where a run ends with an error."""
+    tiny_config(folder)  # so that every child has all modules already
+    child, started = begin(folder / "whole")
+    os.read(started, 1)
     began = time.perf_counter()
-    assert os.waitpid(begin(folder / "whole"), 0)[1] == 0
+    assert os.waitpid(child, 0)[1] == 0
     lasts = time.perf_counter() - began
-    chance, hits = random.Random(), 0
-    for _ in range(4 * kills):
-        child = begin(folder / "parts")
-        time.sleep(chance.uniform(0.0, 2.0 * lasts / kills) + 0.1 * chance.random())
+    chance, places = random.Random(), set()
+    for kill in range(kills):
+        child, started = begin(folder / "parts")
+        if kill % 5:  # one in five may hit before training goes on
+            os.read(started, 1)
+        time.sleep(chance.uniform(0.0, 1.2 * lasts / kills))
         os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
-        hits += os.WIFSIGNALED(status)
-        assert os.WIFSIGNALED(status) or status == 0, f"a part ended with status {status}"
-        if hits == kills or status == 0:
-            break
-    print(f"hit {hits} times; one piece lasts {lasts:.1f} s")
-    assert hits >= kills // 2, f"only {hits} kills hit before the run was over"
-    assert os.waitpid(begin(folder / "parts"), 0)[1] == 0
+        os.close(started)
+        assert os.WIFSIGNALED(status), f"the run was over with status {status} after {kill} kills"
+        places |= {path.name for path in (folder / "parts" / "checkpoints").glob("step-*")}
+    print(f"{kills} kills, seen at {len(places)} checkpoints; one piece lasts {lasts:.1f} s")
+    assert len(places) > kills // 3, "the kills were too early to mean anything"
+    assert os.waitpid(begin(folder / "parts")[0], 0)[1] == 0
 
 
 if __name__ == "__main__":

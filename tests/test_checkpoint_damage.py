@@ -238,7 +238,7 @@ def test_a_run_survives_a_full_disk_and_loses_nothing(tmp_path, monkeypatch, cap
 
         def step_wait(self):
             count[0] += 1
-            if count[0] in (15, 50):
+            if count[0] in (15, 30):
                 disk.left = 0 if count[0] == 15 else 10**9
             return original(self)
 

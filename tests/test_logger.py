@@ -109,8 +109,9 @@ def test_tensorboard_files_hold_the_metrics(tmp_path):
     run = mtrl.api.train(tiny_config(tmp_path / "run", tracking=TrackingConfig(log_every=10, tensorboard=True)))
     events = reader.EventAccumulator(str(run.path / "tensorboard"))
     events.Reload()
-    points = [(event.step, event.value) for event in events.Scalars("loss/critic")]
-    lines = [(line["env_step"], line["loss/critic"]) for line in run.metrics() if "loss/critic" in line]
+    points = [(event.step, event.value) for event in events.Scalars("loss/actor")]
+    lines = [(line["env_step"], line["loss/actor"]) for line in run.metrics() if "loss/actor" in line]
+    assert len(points) == 6
     assert [step for step, _ in points] == [step for step, _ in lines]
     assert [value for _, value in points] == pytest.approx([value for _, value in lines])
 

@@ -95,11 +95,11 @@ class Session:
                 self._log(loop)
             self._evaluation_due = loop.crossed(every)
             over = loop.steps_per_task >= target
-            if self._evaluation_due and not (over and final):
-                self._evaluate_midway(loop)
             if loop.crossed(self._config.checkpoint.every) or self._stop.made or over:
                 self._save(loop)
             self._stop.check()
+            if self._evaluation_due and not (over and final):  # after saving: a kill within it then loses no steps
+                self._evaluate_midway(loop)
         if self._saved_at != loop.env_step:
             raise UserError(
                 f"the last checkpoint of {self._folder.path} could not be written: make room on the disk (or raise "
