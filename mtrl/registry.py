@@ -107,11 +107,11 @@ class Registry(Generic[T]):
 def _is_main(module: str) -> bool:
     """Whether that module is the script that runs: a script may name itself, and must not be imported once more."""
     main = sys.modules.get("__main__")
-    script = getattr(main, "__file__", None)
+    script, started = getattr(main, "__file__", None), getattr(main, "__spec__", None)
     if script is None:
         return False
-    if getattr(main, "__spec__", None) is not None:  # python -m MODULE
-        return main.__spec__.name == module
+    if started is not None:  # by python -m MODULE
+        return started.name == module
     spec = importlib.util.find_spec(module) if "." not in module else None
     return spec is not None and spec.origin is not None and os.path.abspath(spec.origin) == os.path.abspath(script)
 
