@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from mtrl import stats
-from mtrl.report.load import Evaluation, RunSummary, Warn, format_steps
+from mtrl.report.load import FIXED_POLICIES, Evaluation, RunSummary, Warn, format_steps
 
 _NOT_THE_AGENT = frozenset({"suite", "agent", "seed", "run_folder", "workers", "device"}) | frozenset(
     {"evaluation", "checkpoint", "tracking"}
@@ -124,7 +124,8 @@ def _agents(runs: Sequence[RunSummary], warn: Warn) -> list[Agent]:
 
 
 def _fixed_order(agent: Agent) -> int:
-    return ("zero", "random", "repeat").index(agent.runs[0].agent) if agent.fixed else 0
+    name = agent.runs[0].agent
+    return FIXED_POLICIES.index(name) if name in FIXED_POLICIES else len(FIXED_POLICIES)
 
 
 def _identity(run: RunSummary) -> dict[str, Any]:

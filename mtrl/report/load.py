@@ -113,7 +113,7 @@ class RunSummary:
     @property
     def fixed_policy(self) -> bool:
         """Whether this is a floor: a policy that was evaluated and never trained."""
-        return self.agent in FIXED_POLICIES
+        return self.agent in FIXED_POLICIES or (bool(self.evaluations) and self.steps == 0)
 
     @property
     def steps(self) -> float:

@@ -59,7 +59,7 @@ const Tables = (() => {
     const cells = METRICS.flatMap(([metric, , when]) => COLUMNS.map(([name, , title]) => {
       const { estimates, intervals } = row[metric];
       return h("td", { "data-label": `${title}, ${when}`, "data-metric": metric, "data-statistic": name },
-        h("b", {}, estimates[name].toFixed(3)), intervals ? h("small", {}, intervals[name].map((edge) => edge.toFixed(3)).join(" – ")) : null);
+        h("b", {}, estimates[name].toFixed(3)), intervals ? h("small", {}, intervals[name].map((edge) => edge.toFixed(3)).join(" to ")) : null);
     }));
     return [
       h("tr", { class: row.fixed ? "fixed" : null, "data-agent": row.label },
