@@ -30,6 +30,8 @@ from mtrl.types import Actions, Observations, State, TaskIds
 
 PerTask = Float32[torch.Tensor, " task"]
 HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+FINAL_LEARNING_RATE = 0.1
+"""What is left of the learning rates after annealing."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class SACConfig:
     """Adam's step size for the critics."""
     temperature_learning_rate: float = 3e-4
     """Adam's step size for the log temperatures."""
+    anneal_after: int = 0
+    """Updates after which the learning rates of actor and critics begin to fall."""
+    anneal_updates: int = 0
+    """Updates over which they fall, linearly, to a tenth; 0 keeps them."""
     adam_epsilon: float = 1e-5
     """Adam's epsilon for actor and critics."""
     max_gradient_norm: float = 1.0
@@ -126,6 +132,7 @@ class SAC(OffPolicyAlgorithm):
         self._action_mask = problem.action_mask.to(device, torch.float32)
         self._target_entropy = config.target_entropy_per_action * self._action_mask.sum(dim=1)
         self._generator = torch.Generator(device).manual_seed(problem.seed + 1)
+        self._updates = 0
         self._actor_parameters = list(self.actor.parameters())
         self._critic_parameters: list[torch.Tensor] = list(self.critics.parameters())
         self._target_parameters: list[torch.Tensor] = list(self.target_critics.parameters())
@@ -149,6 +156,7 @@ class SAC(OffPolicyAlgorithm):
 
     def update(self, batch: Batch) -> Metrics:
         """One step each of critics, actor and temperatures, then of the target critics."""
+        self._anneal()
         critic_losses, values = self.critic_losses(batch)
         self._step("critic", self._combine_critic(critic_losses), self._critic_parameters)
         self.critics.requires_grad_(False)
@@ -167,6 +175,16 @@ class SAC(OffPolicyAlgorithm):
             "entropy": -log_probs,
             "temperature": self.log_temperature.detach().exp(),
         }
+
+    def _anneal(self) -> None:
+        """Sets the learning rates of this update."""
+        self._updates += 1
+        if not self.config.anneal_updates:
+            return
+        progress = (self._updates - self.config.anneal_after) / self.config.anneal_updates
+        factor = 1.0 + (FINAL_LEARNING_RATE - 1.0) * min(max(progress, 0.0), 1.0)
+        for name, initial in (("actor", self.config.actor_learning_rate), ("critic", self.config.critic_learning_rate)):
+            self._optimizers[name].param_groups[0]["lr"] = initial * factor
 
     def critic_losses(self, batch: Batch) -> tuple[PerTask, PerTask]:
         """Mean squared error of both critics, and the mean value, of each task."""
@@ -242,13 +260,14 @@ class SAC(OffPolicyAlgorithm):
     def get_state(self) -> State:
         """Optimisers and the action generator, as they are now: later updates do not change what was returned."""
         optimizers = {name: copy.deepcopy(optimizer.state_dict()) for name, optimizer in self._optimizers.items()}
-        return {"optimizers": optimizers, "generator": self._generator.get_state()}
+        return {"optimizers": optimizers, "generator": self._generator.get_state(), "updates": self._updates}
 
     def set_state(self, state: State) -> None:
         """Goes on from a state."""
         for name, optimizer in self._optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self._generator.set_state(state["generator"].cpu())
+        self._updates = int(state["updates"])
 
     def parameter_counts(self) -> dict[str, int]:
         """Learned numbers of the actor and of both critics."""

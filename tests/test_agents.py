@@ -242,3 +242,20 @@ def test_scale_invariant_updates_do_not_see_the_scale_of_a_task():
         shares.append((heads[1] / heads.sum()).item())
     assert shares[0] > 0.999
     assert shares[1] < 0.01
+
+
+def test_learning_rates_are_annealed_to_a_tenth_and_that_goes_on_after_a_restart():
+    p = problem()
+    agent = SAC(small(anneal_after=2, anneal_updates=4, actor_learning_rate=1.0, critic_learning_rate=2.0), p)
+    rates = []
+    for i in range(8):
+        if i == 5:
+            weights, state = agent.weights(), agent.get_state()
+            agent = SAC(agent.config, p)
+            agent.load_weights(weights)
+            agent.set_state(state)
+        agent.update(batch_of(p, seed=i))
+        rates.append([agent._optimizers[part].param_groups[0]["lr"] for part in ("actor", "critic", "temperature")])
+    assert [rate[0] for rate in rates] == pytest.approx([1, 1, 0.775, 0.55, 0.325, 0.1, 0.1, 0.1])
+    assert [rate[1] for rate in rates] == pytest.approx([2 * rate[0] for rate in rates])
+    assert {rate[2] for rate in rates} == {3e-4}
