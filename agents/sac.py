@@ -94,6 +94,8 @@ _BOUNDS: Bounds = {
     "critic.width": (1, math.inf),
     "critic.depth": (1, 100),
     "batch_per_task": (1, math.inf),
+    "anneal_after": (0, math.inf),
+    "anneal_updates": (0, math.inf),
     "gamma": (0.0, 1.0),
     "tau": (0.0, 1.0),
     "actor_learning_rate": (0.0, 1.0),
