@@ -42,6 +42,9 @@ _quick = RunConfig(
         critic_learning_rate=1e-3,
         temperature_learning_rate=1e-3,
         initial_temperature=0.1,
+        target_entropy_per_action=-0.5,
+        anneal_after=22_000,
+        anneal_updates=10_000,
     ),
 )
 AGENTS.register(
