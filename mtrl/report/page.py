@@ -31,7 +31,8 @@ LARGEST_VIDEO = 3_000_000
 """Bytes of a video file above which it is linked and not embedded."""
 ALL_VIDEOS = 30_000_000
 """Bytes of embedded video files in one page."""
-SCRIPTS = ("stats.js", "plots.js", "tables.js", "app.js")
+SCRIPTS = ("stats.js", "plots.js", "matrices.js", "tables.js", "controls.js", "cards.js", "theme.js", "app.js")
+"""Parts of the page's script, in the order in which they need each other."""
 
 
 def write_report(
@@ -171,7 +172,7 @@ def _run(run: RunSummary, tasks: Sequence[str], folder: Path) -> dict[str, Any]:
             played = max(count for _, count in one.signature)
             points[one.steps] = {"steps": one.steps, "wall": one.wall_s, "goals": played, **rates}
     training = [
-        {"steps": one.steps, "wall": one.wall_s, "success": [one.tasks.get(task) for task in tasks]}
+        {"steps": one.steps, "wall": one.wall_s, "success": [_rounded(one.tasks.get(task)) for task in tasks]}
         for one in run.training
     ]
     return {
@@ -184,6 +185,11 @@ def _run(run: RunSummary, tasks: Sequence[str], folder: Path) -> dict[str, Any]:
         "evaluations": list(points.values()),
         "training": training,
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    """As fine as a line on a screen, to keep the page small."""
+    return None if value is None else round(value, 4)
 
 
 def _comparison(one: Comparison, suite: SuiteRuns, numbers: dict[Path, int]) -> dict[str, Any]:

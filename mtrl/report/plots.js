@@ -44,22 +44,32 @@ const Figures = (() => {
 
   function axis(title, extra) {
     return {
-      title: { text: title, standoff: 8 }, gridcolor: css("--line"), linecolor: css("--line"), zeroline: false,
-      automargin: true, ...extra,
+      title: { text: title, standoff: 8 },
+      gridcolor: css("--line"),
+      linecolor: css("--line"),
+      zeroline: false,
+      automargin: true,
+      ...extra,
     };
   }
 
-  const rateAxis = (title, extra) => axis(title, { range: [-0.03, 1.03], tickvals: [0, 0.2, 0.4, 0.6, 0.8, 1], ...extra });
+  const rateAxis = (title, extra) =>
+    axis(title, { range: [-0.03, 1.03], tickvals: [0, 0.2, 0.4, 0.6, 0.8, 1], ...extra });
 
   function layout(height, narrow, extra) {
     return {
       // The buttons get a lane of their own above the figure, where there are any.
-      height, margin: { l: 8, r: 12, t: narrow ? 10 : 30, b: 8 }, paper_bgcolor: css("--card"), plot_bgcolor: css("--card"),
+      height,
+      margin: { l: 8, r: 12, t: narrow ? 10 : 30, b: 8 },
+      paper_bgcolor: css("--card"),
+      plot_bgcolor: css("--card"),
       modebar: { bgcolor: css("--card"), color: css("--muted"), activecolor: css("--text") },
       font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: css("--text") },
       hoverlabel: { bgcolor: css("--card"), bordercolor: css("--muted"), font: { color: css("--text"), size: 13 } },
       legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", x: 0, xanchor: "left" },
-      dragmode: narrow ? false : "zoom", showlegend: false, ...extra,
+      dragmode: narrow ? false : "zoom",
+      showlegend: false,
+      ...extra,
     };
   }
 
@@ -71,25 +81,47 @@ const Figures = (() => {
       const say = `<b>${plain(row.label)}</b><br>IQM ${rate(row.iqm)} ${plain(range(row.interval))}`;
       if (row.interval) {
         data.push({
-          x: row.interval, y: [y, y], mode: "lines", line: { color: faint(row.style.color, 0.35), width: 14 }, hoverinfo: "skip",
+          x: row.interval,
+          y: [y, y],
+          mode: "lines",
+          line: { color: faint(row.style.color, 0.35), width: 14 },
+          hoverinfo: "skip",
         });
       }
       data.push({
-        x: row.seeds, y: row.seeds.map((_, place) => y + spread(place, row.seeds.length)), mode: "markers",
+        x: row.seeds,
+        y: row.seeds.map((_, place) => y + spread(place, row.seeds.length)),
+        mode: "markers",
         marker: { color: row.style.color, size: 7, opacity: 0.85, symbol: row.style.symbol },
-        text: row.names.map((name) => `${plain(row.label)}, seed ${plain(name)}`), hovertemplate: "%{text}: %{x:.3f}<extra></extra>",
+        text: row.names.map((name) => `${plain(row.label)}, seed ${plain(name)}`),
+        hovertemplate: "%{text}: %{x:.3f}<extra></extra>",
       });
       data.push({
-        x: [row.iqm], y: [y], mode: "markers", hovertemplate: `${literal(say)}<extra></extra>`,
-        marker: { symbol: "line-ns-open", size: 24, color: css(row.fixed ? "--muted" : "--text"), line: { width: 2.5 } },
+        x: [row.iqm],
+        y: [y],
+        mode: "markers",
+        hovertemplate: `${literal(say)}<extra></extra>`,
+        marker: {
+          symbol: "line-ns-open",
+          size: 24,
+          color: css(row.fixed ? "--muted" : "--text"),
+          line: { width: 2.5 },
+        },
       });
     });
     const labels = rows.map((row) => wrap(row.label, narrow ? 14 : 34)).reverse();
     return {
       data,
       layout: layout(70 + 46 * rows.length, narrow, {
-        xaxis: rateAxis(metricName), hovermode: "closest",
-        yaxis: axis("", { tickvals: rows.map((_, index) => index), ticktext: labels, range: [-0.6, rows.length - 0.4], showgrid: false, fixedrange: true }),
+        xaxis: rateAxis(metricName),
+        hovermode: "closest",
+        yaxis: axis("", {
+          tickvals: rows.map((_, index) => index),
+          ticktext: labels,
+          range: [-0.6, rows.length - 0.4],
+          showgrid: false,
+          fixedrange: true,
+        }),
       }),
     };
   }
@@ -104,121 +136,135 @@ const Figures = (() => {
       const line = { color: group.style.color, dash: group.style.dash, width: 2.2 };
       const name = wrap(group.label, 40);
       if (group.band) {
-        data.push({ x: group.x, y: group.band.map((one) => one[0]), mode: "lines", line: { width: 0 }, hoverinfo: "skip", legendgroup: name, showlegend: false });
         data.push({
-          x: group.x, y: group.band.map((one) => one[1]), mode: "lines", line: { width: 0 }, fill: "tonexty",
-          fillcolor: faint(group.style.color, 0.2), hoverinfo: "skip", legendgroup: name, showlegend: false,
+          x: group.x,
+          y: group.band.map((one) => one[0]),
+          mode: "lines",
+          line: { width: 0 },
+          hoverinfo: "skip",
+          legendgroup: name,
+          showlegend: false,
         });
         data.push({
-          x: group.x, y: group.y, mode: group.x.length > 60 ? "lines" : "lines+markers", line, name, legendgroup: name,
+          x: group.x,
+          y: group.band.map((one) => one[1]),
+          mode: "lines",
+          line: { width: 0 },
+          fill: "tonexty",
+          fillcolor: faint(group.style.color, 0.2),
+          hoverinfo: "skip",
+          legendgroup: name,
+          showlegend: false,
+        });
+        data.push({
+          x: group.x,
+          y: group.y,
+          mode: group.x.length > 60 ? "lines" : "lines+markers",
+          line,
+          name,
+          legendgroup: name,
           marker: { size: 5, symbol: group.style.symbol, color: group.style.color },
           text: group.band.map((one, index) => `${plain(range(one))}, ${group.counts[index]} seeds`),
           hovertemplate: `${literal(name)}: %{y:.2f} (%{text})<extra></extra>`,
         });
       } else {
-        group.lines.forEach((run, index) => data.push({
-          x: run.x, y: run.y, mode: run.x.length > 60 ? "lines" : "lines+markers", line: { ...line, width: 1.4 }, name, legendgroup: name,
-          showlegend: index === 0, marker: { size: 6, symbol: group.style.symbol, color: group.style.color },
-          hovertemplate: `${literal(name)}, seed ${run.seed}: %{y:.2f}<extra></extra>`,
-        }));
+        group.lines.forEach((run, index) =>
+          data.push({
+            x: run.x,
+            y: run.y,
+            mode: run.x.length > 60 ? "lines" : "lines+markers",
+            line: { ...line, width: 1.4 },
+            name,
+            legendgroup: name,
+            showlegend: index === 0,
+            marker: { size: 6, symbol: group.style.symbol, color: group.style.color },
+            hovertemplate: `${literal(name)}, seed ${run.seed}: %{y:.2f}<extra></extra>`,
+          }),
+        );
       }
     }
     const ends = groups.flatMap((group) => (group.band ? group.x : group.lines.flatMap((run) => run.x)));
     const last = Math.max(...ends, 0);
     for (const floor of floors) {
       data.push({
-        x: [0, last], y: [floor.value, floor.value], mode: "lines", line: { color: floor.style.color, dash: floor.style.dash, width: 1.4 },
-        name: `${plain(floor.label)} (floor)`, hovertemplate: `${literal(plain(floor.label))} (floor): %{y:.2f}<extra></extra>`,
+        x: [0, last],
+        y: [floor.value, floor.value],
+        mode: "lines",
+        line: { color: floor.style.color, dash: floor.style.dash, width: 1.4 },
+        name: `${plain(floor.label)} (floor)`,
+        hovertemplate: `${literal(plain(floor.label))} (floor): %{y:.2f}<extra></extra>`,
       });
     }
     const height = (narrow ? 330 : 400) + 22 * Math.ceil((groups.length + floors.length) / (narrow ? 2 : 6));
     return {
-      data, zooms: true,
-      layout: layout(height, narrow, { showlegend: true, hovermode: "closest", xaxis: axis(titles.x, { rangemode: "tozero" }), yaxis: rateAxis(titles.y) }),
-    };
-  }
-
-  // Agents by tasks, turned on its side where the page is narrow.
-  function heat(labels, tasks, values, narrow, metricName) {
-    const turn = narrow;
-    const rows = labels.map((label) => wrap(label, turn ? 18 : 26));
-    const columns = tasks.map(plain);
-    const z = turn ? tasks.map((_, task) => values.map((row) => row[task])) : values;
-    const sparse = turn ? labels.length <= 6 : tasks.length <= 16;
-    const say = z.map((row, y) => row.map((_, x) => `${turn ? rows[x] : rows[y]}<br>${turn ? columns[y] : columns[x]}`));
-    // Places on the axis and not names, since two names may be equal once shortened.
-    const ticks = (names) => ({ tickvals: names.map((_, index) => index), ticktext: names, showgrid: false, fixedrange: true });
-    const upright = turn && labels.length > 3;
-    const height = turn ? 70 + (upright ? 8 * Math.min(longest(labels), 18) : 30) + 26 * tasks.length : 70 + 36 * labels.length + (tasks.length > 6 ? longest(tasks) * 5.5 : 0);
-    return {
-      data: [{
-        type: "heatmap", z, zmin: 0, zmax: 1, colorscale: "Cividis", xgap: 1, ygap: 1, customdata: say, showscale: !narrow,
-        hovertemplate: "%{customdata}<br>%{z:.3f}<extra></extra>",
-        colorbar: { thickness: 10, len: 1, outlinewidth: 0, tickvals: [0, 0.5, 1], title: { text: metricName, side: "right" } },
-      }],
+      data,
+      zooms: true,
       layout: layout(height, narrow, {
-        annotations: sparse ? z.flatMap((row, y) => row.map((value, x) => inCell(x, y, value))) : [],
-        xaxis: axis("", { ...ticks(turn ? rows : columns), side: turn ? "top" : "bottom", tickangle: upright ? -90 : turn ? 0 : tasks.length > 6 ? -50 : 0 }),
-        yaxis: axis("", { ...ticks(turn ? columns : rows), autorange: "reversed" }),
+        showlegend: true,
+        hovermode: "closest",
+        xaxis: axis(titles.x, { rangemode: "tozero" }),
+        yaxis: rateAxis(titles.y),
       }),
     };
   }
-
-  // Black or white, whichever stands out from Cividis at that value.
-  const inCell = (x, y, value) => ({ x, y, text: rate(value), showarrow: false, font: { size: 12, color: value > 0.42 ? "#000000" : "#ffffff" } });
-
-  const longest = (names) => Math.max(...names.map((name) => name.length), 0);
 
   function profiles(groups, thresholds, narrow, metricName) {
     const data = [];
     for (const group of groups) {
       const name = wrap(group.label, 40);
       if (group.bands) {
-        const edge = (side) => ({ x: thresholds, y: group.bands.map((one) => one[side]), mode: "lines", line: { width: 0, shape: "hv" }, hoverinfo: "skip", legendgroup: name, showlegend: false });
+        const edge = (side) => ({
+          x: thresholds,
+          y: group.bands.map((one) => one[side]),
+          mode: "lines",
+          line: { width: 0, shape: "hv" },
+          hoverinfo: "skip",
+          legendgroup: name,
+          showlegend: false,
+        });
         data.push(edge(0), { ...edge(1), fill: "tonexty", fillcolor: faint(group.style.color, 0.2) });
       }
       data.push({
-        x: thresholds, y: group.y, mode: "lines", name, legendgroup: name,
+        x: thresholds,
+        y: group.y,
+        mode: "lines",
+        name,
+        legendgroup: name,
         line: { color: group.style.color, dash: group.style.dash, width: group.fixed ? 1.4 : 2.2, shape: "hv" },
         hovertemplate: `${literal(name)}: %{y:.2f} above %{x:.2f}<extra></extra>`,
       });
     }
     return {
-      data, zooms: true,
+      data,
+      zooms: true,
       layout: layout(350 + 22 * Math.ceil(groups.length / (narrow ? 2 : 3)), narrow, {
-        showlegend: true, hovermode: "closest", xaxis: rateAxis(`${metricName} τ`, { range: [0, 1] }), yaxis: rateAxis("share above τ"),
-      }),
-    };
-  }
-
-  // Rows against columns; above one half the row is the better one.
-  function improvements(labels, cells, narrow) {
-    const rows = labels.map((label) => wrap(label, narrow ? 12 : 18));
-    const z = labels.map((_, one) => labels.map((_, other) => (cells[one][other] ? cells[one][other].value : null)));
-    const text = cells.map((row) => row.map((cell) => (cell ? `${rate(cell.value)}<br>${rate(cell.interval[0])}–${rate(cell.interval[1])}` : "")));
-    const ticks = { tickvals: labels.map((_, index) => index), ticktext: rows, showgrid: false, fixedrange: true };
-    const scale = isDark()
-      ? [[0, "#c8691f"], [0.5, "#2a2d33"], [1, "#2f7fc0"]]
-      : [[0, "#e08a3c"], [0.5, "#f4f4f1"], [1, "#5a9fd4"]];
-    return {
-      data: [{
-        type: "heatmap", z, text, texttemplate: "%{text}", textfont: { size: labels.length > 5 ? 10 : 12, color: css("--text") },
-        zmin: 0, zmax: 1, colorscale: scale, xgap: 2, ygap: 2, hoverongaps: false, showscale: false,
-        customdata: labels.map((one) => labels.map((other) => `${plain(one)} better than<br>${plain(other)}`)), hovertemplate: "%{customdata}: %{z:.3f}<extra></extra>",
-      }],
-      layout: layout(Math.min(520, 110 + 62 * labels.length), narrow, {
-        xaxis: axis("… better than this one", { ...ticks, side: "bottom", tickangle: 0 }), yaxis: axis("", { ...ticks, autorange: "reversed" }),
+        showlegend: true,
+        hovermode: "closest",
+        xaxis: rateAxis(`${metricName} τ`, { range: [0, 1] }),
+        yaxis: rateAxis("share above τ"),
       }),
     };
   }
 
   // Nothing leaves the page: plotly's own button would send the figure to its makers.
-  const CONFIG = { displaylogo: false, responsive: true, showSendToCloud: false, plotlyServerURL: "", scrollZoom: false, displayModeBar: true };
+  const CONFIG = {
+    displaylogo: false,
+    responsive: true,
+    showSendToCloud: false,
+    plotlyServerURL: "",
+    scrollZoom: false,
+    displayModeBar: true,
+  };
   function draw(element, figure, narrow) {
     const buttons = figure.zooms ? ["toImage", "resetScale2d"] : ["toImage"];
-    const options = { ...CONFIG, displayModeBar: !narrow, modeBarButtons: [buttons], toImageButtonOptions: { filename: "mtrl", scale: 2 } };
+    const options = {
+      ...CONFIG,
+      displayModeBar: !narrow,
+      modeBarButtons: [buttons],
+      toImageButtonOptions: { filename: "mtrl", scale: 2 },
+    };
     return Plotly.newPlot(element, figure.data, figure.layout, options);
   }
 
-  return { style, floorStyle, finals, curves, heat, profiles, improvements, draw, rate, range };
+  return { style, floorStyle, finals, curves, profiles, draw, rate, range, plain, wrap, isDark, css, axis, layout };
 })();

@@ -113,5 +113,56 @@ const Statistics = (() => {
     return { value: mean(wins.map(mean)), interval: percentile(replicates) };
   }
 
-  return { MINIMUM_SEEDS, mean, iqm, scores, estimates, intervals, seedInterval, profile, profileBands, improvement };
+  // Aggregated where five seeds are known; runs that stopped early take part as far as they went.
+  function curve(lines, axis) {
+    if (lines.length < MINIMUM_SEEDS)
+      return {
+        lines: lines.map((line) => ({
+          seed: line.seed,
+          x: line.points.map((point) => point[axis]),
+          y: line.points.map((point) => point.y),
+        })),
+      };
+    const grid = lines
+      .reduce(
+        (longest, line) => (line.points.at(-1).steps > longest.at(-1).steps ? line.points : longest),
+        lines[0].points,
+      )
+      .map((point) => point.steps);
+    const curve = { x: [], y: [], band: [], counts: [] };
+    for (const steps of grid) {
+      const present = lines.map((line) => at(line.points, steps)).filter((point) => point);
+      if (present.length < MINIMUM_SEEDS) continue;
+      const values = present.map((point) => point.y);
+      curve.x.push(axis === "steps" ? steps : mean(present.map((point) => point.wall)));
+      curve.y.push(iqm(values));
+      curve.band.push(seedInterval(values));
+      curve.counts.push(values.length);
+    }
+    return curve;
+  }
+
+  // A run's curve at some step, by linear interpolation; null outside of it.
+  function at(points, steps) {
+    const after = points.findIndex((point) => point.steps >= steps);
+    if (after < 0 || (after === 0 && points[0].steps > steps)) return null;
+    if (points[after].steps === steps) return points[after];
+    const [left, right] = [points[after - 1], points[after]];
+    const share = (steps - left.steps) / (right.steps - left.steps);
+    return { y: left.y + share * (right.y - left.y), wall: left.wall + share * (right.wall - left.wall) };
+  }
+
+  return {
+    MINIMUM_SEEDS,
+    mean,
+    iqm,
+    scores,
+    estimates,
+    intervals,
+    seedInterval,
+    profile,
+    profileBands,
+    improvement,
+    curve,
+  };
 })();
