@@ -143,6 +143,8 @@
     renderAll();
   }
 
+  const count = (number, one, several) => `${number || "no"} ${number === 1 ? one : several}`;
+
   // ---- sections --------------------------------------------------------------------------------------------------
 
   function suiteSection(suite, index) {
@@ -170,7 +172,12 @@
       h(
         "p",
         { class: "muted" },
-        `${suite.tasks.length || "no"} task${suite.tasks.length === 1 ? "" : "s"} evaluated, ${suite.agents.length} agents, ${suite.runs.length} runs`,
+        [
+          count(suite.tasks.length, "task evaluated", "tasks evaluated"),
+          count(suite.agents.filter((agent) => !agent.fixed).length, "agent", "agents"),
+          count(suite.agents.filter((agent) => agent.fixed).length, "floor", "floors"),
+          count(suite.runs.length, "run", "runs"),
+        ].join(", "),
       ),
       ...[
         comparisonPicker(suite, section, redraw),

@@ -2,8 +2,8 @@
 // Figures for plotly, from plain numbers. Nothing here reads the page but its colours.
 const Figures = (() => {
   // Hues that stay apart for the common kinds of colour blindness, at 3:1 or more against their background.
-  const LIGHT = ["#0067a5", "#c04a00", "#007a56", "#a3478a", "#8a6500", "#5a4fb0", "#b3263e", "#4d6b7d"];
-  const DARK = ["#5eb5f2", "#f2924a", "#41c99b", "#e592c6", "#e3bf45", "#a79df5", "#f58394", "#a9c1d1"];
+  const LIGHT = ["#0067a5", "#c04a00", "#007a56", "#7d35e9", "#282145", "#b66897", "#5c0a0a", "#2e2e9e"];
+  const DARK = ["#5eb5f2", "#f2924a", "#41c99b", "#8c4ceb", "#e7e727", "#c94545", "#cde7f9", "#a95197"];
   const DASHES = ["solid", "dash", "dot", "dashdot"];
   const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "pentagon", "star", "triangle-down"];
   const FLOOR_DASHES = { zero: "dot", random: "dash", repeat: "dashdot" };
