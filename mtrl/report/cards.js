@@ -271,7 +271,7 @@ const makeCards = ({ state, narrow, styleOf }) => {
       .map((agent, index) => ({ label: agent.label, text: (row) => row.values[index] }))
       .filter((agent) => state.agents.has(agent.label));
     if (!suite.differences.length || !shown.length) return null;
-    return folded("Configuration differences", `${suite.differences.length} fields`, () =>
+    return folded("Configuration differences", suite.differences.length === 1 ? "1 field" : `${suite.differences.length} fields`, () =>
       Tables.differences(suite.differences, shown),
     );
   }

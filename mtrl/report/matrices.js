@@ -43,7 +43,6 @@ const Matrices = (() => {
             len: 1,
             outlinewidth: 0,
             tickvals: [0, 0.5, 1],
-            title: { text: metricName, side: "right" },
           },
         },
       ],
