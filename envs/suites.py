@@ -6,7 +6,7 @@ from mtrl.suites import SUITES, Suite
 
 from .metaworld.catalogue import DESCRIPTIONS
 
-MT3 = ("reach-v3", "faucet-open-v3", "coffee-button-v3")
+MT3 = ("reach-v3", "window-close-v3", "coffee-button-v3")
 """Three that differ in kind and that no idle, random or repeated action solves: see docs/environments.md."""
 
 MT10 = (
@@ -93,7 +93,7 @@ ML45_TRAIN = tuple(name for name in _ML45_HEAD if name not in ML45_TEST) + _ML45
 BUILT_IN = {
     "MT3": (
         Suite("MT3", MT3),
-        "Three tasks that differ in kind, to begin with: reach a point, turn a faucet, press a button.",
+        "Three tasks that differ in kind, to begin with: reach a point, slide a window, press a button.",
     ),
     "MT10": (Suite("MT10", MT10), "The ten standard multi-task tasks, goals visible."),
     "MT25": (Suite("MT25", MT25), "MT10 and fifteen more, goals visible."),

@@ -189,7 +189,6 @@ const makeCards = ({ state, narrow, styleOf }) => {
           comparison.tasks,
           values,
           narrow(),
-          METRIC_NAMES[state.metric],
         ),
         `Heat map of ${METRIC_NAMES[state.metric]}, agents by tasks. ${worst.join("; ")}`,
         `Mean over seeds of ${METRIC_NAMES[state.metric]}.`,

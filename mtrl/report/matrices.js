@@ -4,7 +4,7 @@ const Matrices = (() => {
   const { plain, wrap, rate, isDark, css, axis, layout } = Figures;
 
   // Agents by tasks, turned on its side where the page is narrow.
-  function heat(labels, tasks, values, narrow, metricName) {
+  function heat(labels, tasks, values, narrow) {
     const turn = narrow;
     const rows = labels.map((label) => wrap(label, turn ? 18 : 26));
     const columns = tasks.map(plain);
