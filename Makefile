@@ -21,7 +21,7 @@ demo: $(VENV)/.core
 	@OMP_NUM_THREADS=1 $(BIN)/mtrl demo $(ARGS)
 
 test: $(VENV)/.dev
-	@$(RUN) -m pytest -q $(ARGS)
+	@$(RUN) -m pytest -q -rs $(ARGS)
 
 test-slow: $(VENV)/.dev
 	@$(RUN) -m pytest -q -m slow --timeout 3600 $(ARGS)

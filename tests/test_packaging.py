@@ -71,7 +71,8 @@ def test_constraints_hold_versions_alone() -> None:
 
 def test_everything_that_is_imported_is_declared() -> None:
     declared = {normalised(Requirement(line).name) for line in PROJECT["project"]["dependencies"]}
-    optional = {"tensorboard"}  # imported where the user asks for it
+    extras = PROJECT["project"]["optional-dependencies"]
+    optional = {normalised(Requirement(line).name) for extra in set(extras) - {"dev"} for line in extras[extra]}
     owners = importlib.metadata.packages_distributions()
     for top in ("mtrl", "envs", "agents"):
         for file in (ROOT / top).rglob("*.py"):
