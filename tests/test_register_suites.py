@@ -97,7 +97,8 @@ def test_actions_of_different_sizes_have_their_own_log_probability_and_target_en
     problem = Problem(("one", "four"), torch.ones(2, 3, dtype=torch.bool), action_mask, torch.device("cpu"), 0)
     preset = AGENTS.get("quick")
     network = NetworkConfig("multi_head", width=16, depth=1)
-    agent = preset.build(replace(preset.defaults.algorithm, actor=network, critic=network), problem)
+    config = replace(preset.defaults.algorithm, actor=network, critic=network, target_entropy_per_action=-1.0)
+    agent = preset.build(config, problem)
     task_id = torch.tensor([0, 0, 1, 1])
     obs = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
