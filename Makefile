@@ -1,8 +1,8 @@
 # make demo   trains three Meta-World tasks, evaluates them and writes the dashboard
 # make test   the tests (make test ARGS="-k cli" for some of them)
 #
-# Each target makes what it needs in .venv. PYTHON=python3.12 chooses the interpreter. On Linux, pip's torch is the large
-# CUDA build; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu takes the small one instead.
+# Each target makes what it needs in .venv. PYTHON=python3.12 chooses the interpreter. On Linux pip's torch is the large
+# CUDA build; PIP_EXTRA_INDEX_URL=... with PyTorch's index of CPU builds takes the small one instead.
 
 PYTHON ?= python3
 VENV ?= .venv
