@@ -1,9 +1,6 @@
 """The demonstration: three tasks learned on a laptop, and compared with policies that learn nothing."""
 
 import dataclasses
-import os
-import shutil
-import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,7 +9,7 @@ from typing import Any
 
 from mtrl.api import Run, make_config, train
 from mtrl.config import RunConfig
-from mtrl.logger.console import say
+from mtrl.logger.console import program_name, say
 from mtrl.report import compare
 
 SUITE = "MT3"
@@ -92,12 +89,3 @@ def _what_next(run: Run, folder: Path, short: bool) -> list[str]:
         f"  {program} compare {folder}",
         f"  {program} train MT10 --agent mtmhsac --help",
     ]
-
-
-def program_name() -> str:
-    """How to call `mtrl` from here: by its name where the shell finds this one, otherwise by its path."""
-    script = Path(sys.executable).parent / "mtrl"
-    found = shutil.which("mtrl")
-    if not script.exists() or (found and Path(found).resolve() == script.resolve()):
-        return "mtrl"
-    return os.path.relpath(script)

@@ -10,6 +10,7 @@ import pytest
 
 from mtrl import demo
 from mtrl.cli import main
+from mtrl.logger import console
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,9 +53,9 @@ def test_the_program_is_called_as_the_shell_can_find_it(monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "executable", str(script.parent / "python"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "/nowhere")
-    assert demo.program_name() == "bin/mtrl"
+    assert console.program_name() == "bin/mtrl"
     monkeypatch.setenv("PATH", str(script.parent))
-    assert demo.program_name() == "mtrl"
+    assert console.program_name() == "mtrl"
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")

@@ -200,6 +200,6 @@ def test_control_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "mtrl resume runs/MT1-reach-v3/quick/seed-0" in out
+    assert " resume runs/MT1-reach-v3/quick/seed-0" in out
     assert "Traceback" not in err
     assert (metrics.parent / "checkpoints" / "latest").exists()

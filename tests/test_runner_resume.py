@@ -13,6 +13,7 @@ from runner_toys import InlineVectorEnv, everything, tensors_differ, tiny_config
 import mtrl.api
 from mtrl.config import CheckpointConfig, TrackingConfig
 from mtrl.errors import Interrupted
+from mtrl.logger.console import program_name
 
 
 def in_one_piece(tmp_path, **changes):
@@ -60,7 +61,7 @@ def test_a_run_stopped_by_a_signal_equals_one_that_was_not(tmp_path, capsys, sig
     signal_at(step, number)
     with pytest.raises(Interrupted):
         mtrl.api.train(tiny_config(tmp_path / "parts"))
-    assert f"go on with: mtrl resume {tmp_path / 'parts'}" in capsys.readouterr().out
+    assert f"go on with: {program_name()} resume {tmp_path / 'parts'}" in capsys.readouterr().out
     assert not mtrl.api.Run(tmp_path / "parts").finished
     mtrl.api.resume(tmp_path / "parts")
     same(everything(tmp_path / "parts"), whole)

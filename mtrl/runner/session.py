@@ -11,7 +11,7 @@ from mtrl.checkpoint import Checkpoint, CheckpointStore, Snapshot
 from mtrl.errors import Interrupted, UserError
 from mtrl.evaluation import EvaluationResult, evaluate
 from mtrl.goals import GoalSet
-from mtrl.logger.console import say, warn
+from mtrl.logger.console import program_name, say, warn
 from mtrl.logger.contract import RunInfo
 from mtrl.logger.jsonl import JsonlFile
 from mtrl.logger.start import start_trackers
@@ -78,7 +78,9 @@ class Session:
             return summary
         except Interrupted:
             exit_code = 130
-            say(f"stopped at {self._steps_per_task} steps/task; go on with: mtrl resume {self._folder.path}")
+            say(
+                f"stopped at {self._steps_per_task} steps/task; go on with: {program_name()} resume {self._folder.path}"
+            )
             raise
         finally:
             self._close(exit_code)
