@@ -25,7 +25,7 @@ _sac("mtmhsac", "multi_head", "multi-task SAC with a head for each task (Meta-Wo
 _small = NetworkConfig("multi_head", width=256, depth=2, layer_norm=True)
 _quick = RunConfig(
     agent="quick",
-    steps_per_task=150_000,
+    steps_per_task=180_000,
     slots_per_task=4,
     warmup_steps=2_400,
     replay=ReplayConfig(capacity_per_task=150_000),
