@@ -59,8 +59,8 @@ class CheckpointConfig:
 class TrackingConfig:
     """Where metrics go besides the run folder's jsonl files."""
 
-    wandb: Literal["auto", "online", "offline", "off"] = "off"
-    """Weights & Biases: `auto` is online where a key or login exists and offline otherwise."""
+    wandb: Literal["auto", "online", "offline", "off"] = "auto"
+    """Weights & Biases: `auto` is online where a key or login exists and offline otherwise; WANDB_MODE has its say."""
     wandb_project: str = "mtrl"
     """wandb project."""
     wandb_group: str = ""

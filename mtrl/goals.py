@@ -1,5 +1,6 @@
 """Goals: which variations of a task exist, and which one each slot plays next."""
 
+import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -78,14 +79,15 @@ class GoalSchedule(Protocol):
         ...
 
 
-class _CountingSchedule:
+class _CountingSchedule(abc.ABC):
     """A schedule whose choice is a pure function of the slot and of how many episodes the slot has had."""
 
     def __init__(self, slots: int) -> None:
         self._episodes = [0] * slots
 
+    @abc.abstractmethod
     def _goal(self, slot: int, episode: int) -> int:
-        raise NotImplementedError
+        """The goal index of the slot's episode of that number, or `INACTIVE`."""
 
     def first(self, slot: int) -> int:
         self._episodes[slot] = 0

@@ -15,6 +15,7 @@ from mtrl.config import TrackingConfig
 from mtrl.errors import UserError
 from mtrl.logger import TRACKERS, Tracker
 from mtrl.logger.jsonl import JsonlFile
+from mtrl.logger.start import wants_wandb
 from mtrl.logger.wandb import choose_mode
 
 
@@ -136,7 +137,6 @@ def no_login(monkeypatch, home):
     monkeypatch.setenv("HOME", str(home))
 
 
-@pytest.mark.slow
 def test_wandb_runs_offline_without_an_account(tmp_path, capsys, monkeypatch):
     no_login(monkeypatch, tmp_path)
     block_network(monkeypatch)
@@ -155,6 +155,13 @@ def test_training_and_evaluation_need_no_network(tmp_path, monkeypatch):
     assert run.evaluate(goals="heldout").episodes
     with pytest.raises(AssertionError, match="network access"):
         socket.socket().connect(("127.0.0.1", 9))
+
+
+def test_wandb_is_started_unless_it_is_off_or_disabled(monkeypatch):
+    monkeypatch.delenv("WANDB_MODE")
+    assert [wants_wandb(setting) for setting in ("auto", "online", "offline", "off")] == [True, True, True, False]
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert [wants_wandb(setting) for setting in ("auto", "online", "offline", "off")] == [False, True, True, False]
 
 
 def test_wandb_is_online_only_where_a_key_or_login_exists(tmp_path, monkeypatch):

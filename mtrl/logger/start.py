@@ -1,5 +1,7 @@
 """Which trackers a run has, by its configuration."""
 
+import os
+
 from mtrl.logger.contract import TRACKERS, RunInfo, Trackers
 
 
@@ -12,6 +14,11 @@ def start_trackers(info: RunInfo) -> Trackers:
     names = list(info.tracking.trackers)
     if info.tracking.tensorboard:
         names.append("tensorboard")
-    if info.tracking.wandb != "off":
+    if wants_wandb(info.tracking.wandb):
         names.append("wandb")
     return Trackers([(name, TRACKERS.get(name)) for name in dict.fromkeys(names)], info)
+
+
+def wants_wandb(setting: str) -> bool:
+    """Whether wandb is started: not where it is off, nor in `auto` where wandb's own WANDB_MODE says `disabled`."""
+    return setting != "off" and not (setting == "auto" and os.environ.get("WANDB_MODE") == "disabled")
