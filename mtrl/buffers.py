@@ -42,6 +42,7 @@ class TaskReplayBuffer:
                 f"{gigabytes:.1f} GB and does not fit on {device}: lower --replay.capacity-per-task"
             ) from error
         self.written = torch.zeros(num_tasks, dtype=torch.int64, device=device)
+        self._every_task_has_rows = False
         self._base = torch.arange(num_tasks, device=device) * capacity_per_task
         self._layout: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
 
@@ -78,8 +79,10 @@ class TaskReplayBuffer:
             UserError: A task has no transition yet.
         """
         size = self.size()
-        if not bool((size > 0).all()):
-            raise UserError("a task has no transitions to sample from yet: raise --warmup-steps")
+        if not self._every_task_has_rows:  # asked until it is so, since the answer waits for the device
+            if not bool((size > 0).all()):
+                raise UserError("a task has no transitions to sample from yet: raise --warmup-steps")
+            self._every_task_has_rows = True
         draw = torch.rand((self.num_tasks, per_task), generator=generator, device=self.device, dtype=torch.float64)
         index = (self._base[:, None] + (draw * size[:, None]).to(torch.int64)).flatten()
         columns = {name: values.index_select(0, index) for name, values in self._data.items()}
