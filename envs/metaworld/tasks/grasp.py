@@ -1,0 +1,123 @@
+"""Rewards for a grasp: the shared one of upstream's base class, and that of the tasks which look at the live pads."""
+
+from collections.abc import Mapping
+
+import torch
+
+from mtrl.scenes.columns import Columns
+from mtrl.scenes.task import Layout
+
+from .measures import both, near
+
+CAGED = 0.97
+"""How well an object must be caged before closing the gripper counts."""
+DENSITIES = {"none": (1.0, 0.0, 0.0), "high": (0.5, 0.5, 0.0), "medium": (0.5, 0.0, 0.5)}
+"""Weights of grip, cage and reach: upstream's `high_density` and `medium_density`."""
+PAD_BOUND = 0.05
+"""Greatest distance of a pad that counts as caging, in the tasks with live pads, m."""
+
+
+def grip(
+    radius: float,
+    pad: float,
+    xz: float,
+    *,
+    reach: float = 0.01,
+    effort: float = 1.0,
+    density: str = "high",
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    handle_half: float = 0.0,
+) -> dict[str, float | tuple[float, ...]]:
+    """Constants of a task whose family has the grip `caging`.
+
+    Args:
+        radius: Upstream's `obj_radius`, m.
+        pad: `pad_success_thresh`, m.
+        xz: `xz_thresh`, m.
+        reach: `object_reach_radius`, m.
+        effort: `desired_gripper_effort`.
+        density: `high`, `medium` or `none`.
+        offset: From the observed object to the point that is gripped, m.
+        handle_half: Half the length of a handle along x: within it, the hand may grip anywhere, m.
+    """
+    return {
+        "grip_radius": radius,
+        "grip_pad": pad,
+        "grip_xz": xz,
+        "grip_reach": reach,
+        "grip_effort": effort,
+        "grip_density": DENSITIES[density],
+        "grip_offset": offset,
+        "handle_half": handle_half,
+    }
+
+
+def live_grip(radius: float, margin: float, xz: float) -> dict[str, float]:
+    """Constants of a task whose family has the grip `live pads`.
+
+    Args:
+        radius: Upstream's `obj_radius`, m.
+        margin: By how much a pad may be farther and still grip, m; infinite where closing the gripper counts instead.
+        xz: `x_z_success_margin`, m.
+    """
+    return {"grip_radius": radius, "grip_margin": margin, "grip_xz": xz}
+
+
+def caging_constants(layout: Layout) -> dict[str, torch.Tensor]:
+    """Constants of both kinds of grip, for worlds of any family."""
+    defaults = {**grip(0.015, 0.05, 0.005), "grip_margin": 0.01}
+    return {name: layout.constant(name, value) for name, value in defaults.items()}
+
+
+def remember(memory: Columns, constants: Mapping[str, torch.Tensor]) -> None:
+    """Computes what the grasp rewards need of the start, once an episode."""
+    gap = memory["grip_start"] - memory["tcp_start"]
+    memory["grip_xz_margin"][:] = torch.linalg.vector_norm(gap[:, ::2], dim=-1) - constants["grip_xz"]
+    memory["grip_reach_margin"][:] = (torch.linalg.vector_norm(gap, dim=-1) - constants["grip_reach"]).abs_()
+
+
+def _pads(views: Columns) -> torch.Tensor:
+    """Where the left and the right pad are along y, `[world, 2]`."""
+    return torch.stack((views["left_pad"][:, 1], views["right_pad"][:, 1]), dim=1)
+
+
+def _caged_xz(
+    tcp: torch.Tensor, point: torch.Tensor, memory: Columns, constants: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
+    gap = torch.linalg.vector_norm(tcp[:, ::2] - point[:, ::2], dim=-1)
+    return near(gap, constants["grip_xz"], memory["grip_xz_margin"])
+
+
+def caging(views: Columns, memory: Columns, work: Columns, constants: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Upstream's `_gripper_caging_reward`, `[world]`."""
+    hand, tcp, point = work["hand"], work["tcp"], work["object"] + constants["grip_offset"]
+    on_handle = (point[:, 0] - hand[:, 0]).abs_() < constants["handle_half"]
+    point[:, 0] = torch.where(on_handle, hand[:, 0], point[:, 0])
+    pads, pad = _pads(views), constants["grip_pad"].unsqueeze(1)
+    # The margin moves with the pads and with the object's start: far from its start an object is caged more easily.
+    margin = ((pads - memory["grip_start"][:, 1:2]).abs_() - pad).abs_()
+    sides = near((pads - point[:, 1:2]).abs_(), pad, margin, lower=constants["grip_radius"].unsqueeze(1))
+    cage = both(both(sides[:, 0], sides[:, 1]), _caged_xz(tcp, point, memory, constants))
+    closed = torch.minimum(work["effort"].clamp(min=0), constants["grip_effort"]) / constants["grip_effort"]
+    held = both(cage, torch.where(cage > CAGED, closed, 0.0))
+    reach = near(torch.linalg.vector_norm(point - tcp, dim=-1), constants["grip_reach"], memory["grip_reach_margin"])
+    return (torch.stack((held, cage, reach), dim=1) * constants["grip_density"]).sum(1)
+
+
+def live_caging(views: Columns, memory: Columns, work: Columns, constants: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The form of pick-place, push-back, soccer, sweep and sweep-into, `[world]`.
+
+    Upstream means to compare with the pads' first positions, but keeps views of MuJoCo's arrays: so it compares with
+    the current ones, and so does this.
+    """
+    point, radius = work["object"], constants["grip_radius"].unsqueeze(1)
+    offsets = _pads(views) - point[:, 1:2]
+    margin = (offsets.abs() - PAD_BOUND).abs_()
+    offsets[:, 1].neg_()  # how far each pad is on its own side of the object
+    sides = near(offsets, PAD_BOUND, margin, lower=radius)
+    cage = both(both(sides[:, 0], sides[:, 1]), _caged_xz(work["tcp"], point, memory, constants))
+    by_effort = constants["grip_margin"].isinf()
+    grips = near(offsets, radius + constants["grip_margin"].unsqueeze(1), margin, lower=radius)
+    held_by_pads = torch.where(cage > 0.95, both(grips[:, 0], grips[:, 1]), 0.0)
+    held_by_effort = both(cage, torch.where(cage > CAGED, work["effort"].clamp(0, 1), 0.0))
+    return (torch.where(by_effort, held_by_effort, held_by_pads) + cage).div_(2)

@@ -1,0 +1,105 @@
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's bindings come without type stubs.
+"""A MuJoCo scene: where its MJCF comes from, and the models that are compiled from it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import mujoco
+
+from mtrl.errors import UserError
+
+PHANTOM = "phantom of "
+"""Begins the name of a site that stands where a stripped scene has lost a geom that only looks."""
+TOUCH = "touch of {} and {}"
+"""Name of the sensor of the greatest normal force between two geoms."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scene; equal scenes share one model.
+
+    Attributes:
+        source: An MJCF file, or the text of one.
+        edit: Changes the spec before it is compiled; a function at the top of a module, so that equal scenes compare
+            equal.
+        finish: Changes the compiled model.
+        phantoms: Geoms that do not collide and whose pose a task nevertheless reads.
+        touches: Pairs of geoms whose contact force a task reads.
+    """
+
+    source: Path | str
+    edit: Callable[[mujoco.MjSpec], None] | None = None
+    finish: Callable[[mujoco.MjModel], None] | None = None
+    phantoms: tuple[str, ...] = ()
+    touches: tuple[tuple[str, str], ...] = ()
+
+    def compile(self, *, stripped: bool) -> mujoco.MjModel:
+        """The model.
+
+        MuJoCo's automatic reset of a failed simulation is off, so that a failure can be seen.
+
+        Args:
+            stripped: Leave out what only looks: faster, and equal in every state to the last bit.
+
+        Raises:
+            UserError: The MJCF cannot be read, or lacks a geom that is named.
+        """
+        try:
+            spec = self._spec()
+            if stripped:
+                self._add_phantoms(spec)
+                self._add_touches(spec)
+                spec.compiler.discardvisual = True
+            model = spec.compile()
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{self.title} cannot be read: {' '.join(str(error).split())}") from error
+        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+        if self.finish is not None:
+            self.finish(model)
+        return model
+
+    @property
+    def title(self) -> str:
+        """How messages name the scene."""
+        return f"MJCF file {self.source}" if isinstance(self.source, Path) else "the MJCF text"
+
+    def _spec(self) -> mujoco.MjSpec:
+        if isinstance(self.source, Path):
+            if not self.source.is_file():
+                raise UserError(f"there is no MJCF file {self.source}: give its path, or the text itself")
+            spec = mujoco.MjSpec.from_file(str(self.source))
+        else:
+            spec = mujoco.MjSpec.from_string(self.source)
+        if self.edit is not None:
+            self.edit(spec)
+        return spec
+
+    def _add_phantoms(self, spec: mujoco.MjSpec) -> None:
+        if not self.phantoms:
+            return
+        whole = self._spec().compile()
+        for name in self.phantoms:
+            geom = spec.geom(name)
+            if geom is None:
+                raise UserError(f"{self.title} has no geom '{name}'")
+            # A mesh's geom is moved when it is compiled, so its place is read from the compiled model.
+            compiled = whole.geom(name)
+            geom.parent.add_site(name=PHANTOM + name, pos=compiled.pos, quat=compiled.quat)
+
+    def _add_touches(self, spec: mujoco.MjSpec) -> None:
+        for first, second in self.touches:
+            spec.add_sensor(
+                name=TOUCH.format(first, second),
+                type=mujoco.mjtSensor.mjSENS_CONTACT,
+                objtype=mujoco.mjtObj.mjOBJ_GEOM,
+                objname=first,
+                reftype=mujoco.mjtObj.mjOBJ_GEOM,
+                refname=second,
+                # Data: the force alone. Reduction: the contact with the greatest one. One slot.
+                intprm=[1 << mujoco.mjtConDataField.mjCONDATA_FORCE, _LARGEST_FORCE, 1],
+            )
+
+
+_LARGEST_FORCE = 2
