@@ -131,6 +131,13 @@ def tcp(simulation: Simulation) -> np.ndarray:
     return (simulation.site("rightEndEffector") + simulation.site("leftEndEffector")) / 2.0
 
 
+def place_object(simulation: Simulation, position: np.ndarray) -> None:
+    """Puts the free object, whose joint follows the arm's nine, somewhere at rest, `[n, 3]` m; computes all from it."""
+    simulation.qpos[:, 9:12] = position
+    simulation.qvel[:, 9:15] = 0
+    simulation.forward()
+
+
 def _start(hand: np.ndarray, place: Start, simulation: Simulation, goals: np.ndarray) -> Mapping[str, np.ndarray]:
     """Upstream's reset, which runs twice: the hand goes to its start among fixtures that the first run has moved."""
     simulation.forward()
