@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
+from mtrl.errors import UserError
 from mtrl.plain_types import GoalRows
 from mtrl.registry import Registry
+
+if TYPE_CHECKING:
+    from mtrl.scenes.task import SceneTask
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,9 @@ class TaskDefinition:
         obs_dim: Numbers in an observation.
         action_dim: Numbers in an action.
         horizon: Steps after which an episode is truncated.
-        engine: Which engine runs it: `official` for Meta-World's own classes, `gymnasium` for a user's environment.
+        engine: Which engine runs it: `native` for a task on a MuJoCo scene, `official` for Meta-World's own classes,
+            `gymnasium` for a user's environment.
+        scene: Gives the task's scene, views and rules, for engines that step worlds in batches; None where it has none.
     """
 
     name: str
@@ -57,6 +63,18 @@ class TaskDefinition:
     action_dim: int
     horizon: int
     engine: str
+    scene: "Callable[[], SceneTask] | None" = None
+
+    @property
+    def scene_task(self) -> "SceneTask":
+        """The task as engines of scenes run it.
+
+        Raises:
+            UserError: It is not a task on a scene.
+        """
+        if self.scene is None:
+            raise UserError(f"task '{self.name}' has no MuJoCo scene of ours: leave the engine on auto")
+        return self.scene()
 
     @property
     def spec(self) -> TaskSpec:

@@ -1,15 +1,18 @@
-"""Meta-World: the 50 tasks on upstream's own classes (engine `official`).
+"""Meta-World: the 50 tasks, on our own definitions (engine `native`) and on upstream's own classes (`official`).
 
-Registering them is cheap: MuJoCo and upstream's package are imported when the first environment is built.
+Registering them is cheap: MuJoCo, torch and upstream's package are imported when they are needed.
 """
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
 from mtrl.plain_types import GoalRows
 from mtrl.tasks import TASKS, TaskDefinition
+
+if TYPE_CHECKING:
+    from mtrl.scenes.task import SceneTask
 
 from .catalogue import ACTION_DIM, DESCRIPTIONS, HORIZON, OBS_DIM
 
@@ -22,10 +25,17 @@ def make_environment(name: str, goal_visible: bool = True, **keywords: Any) -> g
 
 
 def sample_goals(name: str, count: int, seed: int) -> GoalRows:
-    """Draws goals of a task; see `mtrl.envs.metaworld.official.sample_goals`."""
-    from .official import sample_goals as sample
+    """Draws goals of a task; see `mtrl.envs.metaworld.goals.GoalSpace.sample`."""
+    from .tasks.families import TASKS as DECLARED
 
-    return sample(name, count, seed)
+    return DECLARED[name].goals.sample(name, count, seed)
+
+
+def scene_task(name: str) -> "SceneTask":
+    """Scene, views and rules of a task."""
+    from .tasks.families import TASKS as DECLARED
+
+    return DECLARED[name].scene_task
 
 
 def register() -> None:
@@ -33,9 +43,10 @@ def register() -> None:
     for name, description in DESCRIPTIONS.items():
         make = functools.partial(make_environment, name)
         sample = functools.partial(sample_goals, name)
+        scene = functools.partial(scene_task, name)
         TASKS.register(
             name,
-            TaskDefinition(name, description, make, sample, OBS_DIM, ACTION_DIM, HORIZON, engine="official"),
+            TaskDefinition(name, description, make, sample, OBS_DIM, ACTION_DIM, HORIZON, "native", scene),
             description,
         )
         gymnasium.register(

@@ -9,8 +9,9 @@ import numpy as np
 
 from mtrl.errors import UserError, unknown
 from mtrl.plain_types import GoalRows
+from mtrl.scenes.camera import SceneCamera
 
-from .camera import SIDE, SceneCamera
+from .camera import SIDE, viewpoint
 from .catalogue import DESCRIPTIONS, FRAMES_PER_SECOND, HORIZON
 from .upstream import GoalControlled, upstream_class
 
@@ -52,7 +53,7 @@ class OfficialEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.render_mode = render_mode
         self._upstream = _build(name)
         self._upstream.show_goal(goal_visible)
-        self._camera = SceneCamera(self._upstream.model, camera_name, width, height)
+        self._camera = SceneCamera(self._upstream.model, viewpoint(camera_name), width, height)
         self.observation_space = _observation_space(self._upstream)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (4,), np.float32)
 

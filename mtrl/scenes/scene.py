@@ -2,6 +2,7 @@
 # MuJoCo's bindings come without type stubs.
 """A MuJoCo scene: where its MJCF comes from, and the models that are compiled from it."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,27 @@ PHANTOM = "phantom of "
 """Begins the name of a site that stands where a stripped scene has lost a geom that only looks."""
 TOUCH = "touch of {} and {}"
 """Name of the sensor of the greatest normal force between two geoms."""
+
+
+@dataclass(frozen=True)
+class Viewpoint:
+    """From where a scene is seen: one of its own cameras, a free one, or by default one that shows the whole model.
+
+    Attributes:
+        camera: Name of a camera of the scene.
+        look_at: Where a free camera looks, m.
+        distance: How far away from there it is, m.
+        azimuth: Degrees.
+        elevation: Degrees; negative looks down.
+        rolled: Whether the camera hangs upside down; the picture is then turned round.
+    """
+
+    camera: str | None = None
+    look_at: tuple[float, float, float] | None = None
+    distance: float = 2.0
+    azimuth: float = 90.0
+    elevation: float = -45.0
+    rolled: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,8 +120,14 @@ class Scene:
                 reftype=mujoco.mjtObj.mjOBJ_GEOM,
                 refname=second,
                 # Data: the force alone. Reduction: the contact with the greatest one. One slot.
-                intprm=[1 << mujoco.mjtConDataField.mjCONDATA_FORCE, _LARGEST_FORCE, 1],
+                intprm=[1 << mujoco.mjtConDataField.mjCONDATA_FORCE.value, _LARGEST_FORCE, 1],
             )
+
+
+@functools.lru_cache(maxsize=128)
+def compiled(scene: Scene) -> mujoco.MjModel:
+    """The stripped model of a scene, compiled once; for those who do not change it."""
+    return scene.compile(stripped=True)
 
 
 _LARGEST_FORCE = 2

@@ -4,6 +4,7 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +12,9 @@ import torch
 
 from mtrl.plain_types import GoalRows
 from mtrl.scenes.columns import Columns
+from mtrl.scenes.scene import Scene, Viewpoint
 
 if TYPE_CHECKING:
-    from mtrl.scenes.scene import Scene
     from mtrl.scenes.simulation import Simulation
 
 
@@ -71,15 +72,17 @@ class SceneTask:
         start: How episodes begin.
         frame_skip: Physics steps in a step of the task.
         constants: Numbers of this task that the rules read, a number or a row each.
+        viewpoint: From where its pictures are taken.
     """
 
     name: str
-    scene: "Scene"
+    scene: Scene
     rules: "Rules"
     views: Mapping[str, View]
     start: StartFunction
     frame_skip: int
     constants: Mapping[str, float | Sequence[float]] = field(default_factory=dict)
+    viewpoint: Viewpoint = Viewpoint()
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,10 @@ class Rules(abc.ABC):
     def order(self, names: Sequence[str]) -> list[int]:
         """In which order the rules want the tasks, so that those computed together are neighbours."""
         return list(range(len(names)))
+
+    def sources(self) -> Sequence[Path]:
+        """Files of code on which starts depend, besides those of the rules' class and of the start functions."""
+        return ()
 
     @abc.abstractmethod
     def lay_out(self, layout: Layout) -> Evaluator:

@@ -1,7 +1,7 @@
 """Building the vector environment of a list of tasks."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 
@@ -14,9 +14,18 @@ from mtrl.vector.contract import TaskVectorEnv
 from mtrl.vector.processes import ProcessVectorEnv
 
 Builder = Callable[..., TaskVectorEnv]
-"""Builds a vector environment of tasks that share an engine; the parameters are those of `ProcessVectorEnv`."""
+"""Builds a vector environment of tasks that share an engine; the parameters are those of `ProcessVectorEnv`. A builder
+with a function `kind_of(definition)` gets only tasks for which that is equal, and is called once for each kind."""
+
+
+def _scene_builder() -> Builder:
+    from mtrl.scenes.vector import SceneVectorEnv
+
+    return SceneVectorEnv
+
 
 ENGINES: Registry[Builder] = Registry("engine")
+ENGINES.register_later("native", _scene_builder, "tasks on MuJoCo scenes, in batches on native threads")
 ENGINES.register("official", ProcessVectorEnv, "Meta-World's own classes, in worker processes")
 ENGINES.register("gymnasium", ProcessVectorEnv, "your gymnasium environments, in worker processes")
 
@@ -37,7 +46,7 @@ def make_vector_env(
         task_names: Tasks, in the suite's order.
         goal_set: Their goals, one table a task in the same order.
         slots_per_task: Environments of each task.
-        workers: Worker processes; 0 takes one less than the cores.
+        workers: Worker processes, or threads of the physics; 0 takes one less than the cores.
         engine: `auto` runs each task on its own engine; a name runs all on that one.
         goal_visible: Whether observations show the goal.
         device: Where tensors live.
@@ -47,13 +56,14 @@ def make_vector_env(
     """
     _check(task_names, goal_set, slots_per_task, workers)
     definitions = [TASKS.get(name) for name in task_names]
-    groups: dict[Builder, list[int]] = {}
+    groups: dict[tuple[Builder, Hashable], list[int]] = {}
     for place, task in enumerate(definitions):
         builder = ENGINES.get(task.engine if engine == "auto" else engine)
-        groups.setdefault(builder, []).append(place)
+        kind = builder.kind_of(task) if hasattr(builder, "kind_of") else None  # pyright: ignore
+        groups.setdefault((builder, kind), []).append(place)
     with contextlib.ExitStack() as built:
         parts: list[TaskVectorEnv] = []
-        for builder, places in groups.items():
+        for (builder, _), places in groups.items():
             part = builder(
                 [definitions[place] for place in places],
                 goal_set=GoalSet(goal_set.name, tuple(goal_set.rows[place] for place in places)),

@@ -50,7 +50,7 @@ class CompositeVectorEnv(TaskVectorEnv):
         joined = np.concatenate([np.asarray(m)[p.task_id.cpu().numpy()] for p, m in zip(parts, members, strict=True)])
         order = np.argsort(joined, kind="stable")
         super().__init__(tasks, joined[order].tolist(), goal_set, parts[0].device)
-        self._parts = tuple(parts)
+        self._parts, self._members = tuple(parts), tuple(members)
         # Slot of the composite for each slot of each part: the inverse of the sorting, cut into parts.
         bounds = np.cumsum([part.num_envs for part in parts])[:-1]
         self._slots = [slots.tolist() for slots in np.split(np.argsort(order), bounds)]
@@ -124,6 +124,14 @@ class CompositeVectorEnv(TaskVectorEnv):
         self._seed = state["seed"]
         self._schedule.set_state(state["schedule"])
         return self._join([part.set_state(own) for part, own in zip(self._parts, state["parts"], strict=True)])
+
+    @property
+    def faults(self) -> np.ndarray:
+        """See `TaskVectorEnv.faults`."""
+        counts = np.zeros(len(self.tasks), np.int64)
+        for part, places in zip(self._parts, self._members, strict=True):
+            counts[list(places)] = part.faults
+        return counts
 
     def render_slot(self, slot: int) -> np.ndarray:
         """See `TaskVectorEnv.render_slot`."""

@@ -10,6 +10,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from mtrl.errors import UserError
 from mtrl.goals import GoalSchedule, GoalSet
 from mtrl.tasks import TaskSpec
 from mtrl.types import Actions, Flags, Observations, Rewards, State
@@ -86,6 +87,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv, abc.ABC):
         Args:
             seed: Fixes goals and episode seeds of everything that follows; None keeps the seed of before (0 at first).
             options: `{"schedule": GoalSchedule}` plays that schedule; without one, goals are resampled every episode.
+                `{"random_progress": True}` begins each slot's first episode at a random step of its horizon, so that
+                slots do not end together; not for evaluation, and only where the engine can.
 
         Returns:
             Observations `[env, obs]` (zeros in inactive slots), and `{"goal_index": [env], "active": [env]}`.
@@ -119,6 +122,14 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv, abc.ABC):
         The schedule in use must be of the same kind: call `reset(options={"schedule": ...})` first.
         """
 
+    @property
+    def faults(self) -> np.ndarray:
+        """Episodes that were cut short because their physics had failed, `[task]` int64, since the environment was built.
+
+        Such an episode is truncated with reward 0 and its last sound observation, and no other slot notices.
+        """
+        return np.zeros(len(self.tasks), np.int64)
+
     @abc.abstractmethod
     def render_slot(self, slot: int) -> np.ndarray:
         """An image of one slot, uint8 `[height, width, 3]`.
@@ -126,6 +137,16 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv, abc.ABC):
         Raises:
             UserError: The task cannot render, or no GL is there.
         """
+
+
+def refuse_random_progress(options: dict[str, Any] | None) -> None:
+    """For engines that cannot begin within an episode.
+
+    Raises:
+        UserError: They are asked to.
+    """
+    if (options or {}).get("random_progress"):
+        raise UserError("random initial progress needs the native engine: leave it off, or use --engine native")
 
 
 def schedule_of(options: dict[str, Any] | None) -> GoalSchedule | None:

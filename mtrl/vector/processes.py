@@ -15,7 +15,7 @@ from mtrl.errors import UserError
 from mtrl.goals import INACTIVE, GoalSet, ResampleGoals
 from mtrl.tasks import TaskDefinition
 from mtrl.types import Actions, Flags, Observations, Rewards, State
-from mtrl.vector.contract import StepInfo, TaskVectorEnv, schedule_of
+from mtrl.vector.contract import StepInfo, TaskVectorEnv, refuse_random_progress, schedule_of
 from mtrl.vector.episodes import EpisodeBook
 from mtrl.vector.pool import WorkerPool
 from mtrl.vector.shared import SharedArrays
@@ -86,6 +86,7 @@ class ProcessVectorEnv(TaskVectorEnv):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
         """See `TaskVectorEnv.reset`."""
+        refuse_random_progress(options)
         base = self._book.seed if seed is None else int(seed)
         if base < 0:
             raise UserError(f"seed {base} is negative: use 0 or more")

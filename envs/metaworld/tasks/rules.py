@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -94,6 +95,10 @@ class SawyerRules(Rules):
             for number, family in enumerate(_families())
             for place, task in enumerate(family.tasks)
         }
+
+    def sources(self) -> Sequence[Path]:
+        """All modules of the tasks."""
+        return sorted(Path(__file__).parent.glob("*.py"))
 
     def order(self, names: Sequence[str]) -> list[int]:
         """By family, and within a family as it lists them."""

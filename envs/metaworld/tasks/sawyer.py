@@ -13,6 +13,7 @@ from mtrl.scenes.scene import TOUCH, Scene
 from mtrl.scenes.simulation import Simulation
 from mtrl.scenes.task import SceneTask, View, body_position, sensor_value, site_position
 
+from ..camera import viewpoint
 from ..goals import GoalSpace
 from .family import SawyerTask
 
@@ -121,6 +122,7 @@ def sawyer_task(
             start=functools.partial(_start, np.asarray(hand_start, np.float64), start),
             frame_skip=FRAME_SKIP,
             constants=numbers,
+            viewpoint=viewpoint(),
         ),
         goals,
     )
@@ -133,6 +135,13 @@ def tcp(simulation: Simulation) -> np.ndarray:
 
 def place_object(simulation: Simulation, position: np.ndarray) -> None:
     """Puts the free object, whose joint follows the arm's nine, somewhere at rest, `[n, 3]` m; computes all from it."""
+    simulation.qpos[:, 9:12] = position
+    simulation.qvel[:, 9:15] = 0
+    simulation.forward()
+
+
+def put_object(simulation: Simulation, position: np.ndarray) -> None:
+    """Puts the free object after the arm's 9 joints at a position, `[n, 3]` m, as it is turned, and at rest."""
     simulation.qpos[:, 9:12] = position
     simulation.qvel[:, 9:15] = 0
     simulation.forward()

@@ -1,0 +1,143 @@
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's bindings come without type stubs.
+"""The reset bank: starts of every task and goal, made once and kept on disk."""
+
+import hashlib
+import inspect
+import os
+import platform
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+
+import mujoco
+import numpy as np
+from tqdm import tqdm
+
+from mtrl.plain_types import GoalRows
+from mtrl.scenes import columns, reading, scene, simulation, snapshots
+from mtrl.scenes.scene import compiled
+from mtrl.scenes.snapshots import Snapshots, make_snapshots
+from mtrl.scenes.task import SceneTask
+
+FORMAT = "1"
+_MACHINERY = (columns, reading, scene, simulation, snapshots)
+
+
+def cache_folder() -> Path:
+    """Where starts are kept: `$MTRL_CACHE`, else `mtrl` in the user's cache folder."""
+    chosen = os.environ.get("MTRL_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mtrl"
+
+
+def load_snapshots(tasks: Sequence[SceneTask], goals: Sequence[GoalRows], threads: int = 1) -> list[Snapshots]:
+    """The starts of some tasks: from the cache where they are there, else made and put there.
+
+    What is made depends on MuJoCo's version, the machine's kind, the compiled scene, the task's code and constants and
+    the goals; the name of the file is a hash of all that. A damaged file is made anew, with a warning.
+
+    Args:
+        tasks: Tasks.
+        goals: A table of goals for each, `[goal_index, goal]`.
+        threads: Threads that make what is missing.
+    """
+    folder = cache_folder()
+    paths = [
+        folder / f"{task.name.replace('/', '-')}-{_digest(task, rows)}.npz"
+        for task, rows in zip(tasks, goals, strict=True)
+    ]
+    found = [_read(path, len(rows)) for path, rows in zip(paths, goals, strict=True)]
+    missing = [number for number, starts in enumerate(found) if starts is None]
+    if not missing:
+        return found  # pyright: ignore[reportReturnType] - none is None
+    names = {tasks[number].name for number in missing}
+    title = f"Preparing the starts of {len(names)} task{'s' * (len(names) > 1)} (once)"
+    for number in tqdm(missing, desc=title, unit="task", file=sys.stderr, disable=None, leave=False):
+        found[number] = make_snapshots(tasks[number], goals[number], threads)
+        _write(paths[number], found[number])
+    return found  # pyright: ignore[reportReturnType] - none is None any more
+
+
+def _digest(task: SceneTask, goals: GoalRows) -> str:
+    """Hash of everything that the starts depend on."""
+    digest = hashlib.sha256()
+    words = (FORMAT, mujoco.__version__, platform.machine(), task.name, task.frame_skip, sorted(task.constants.items()))
+    digest.update(repr((*words, sorted(task.views.items()), sorted(task.rules.memory.items()))).encode())
+    for path in sorted(_sources(task)):
+        digest.update(path.read_bytes())
+    digest.update(_model_bytes(compiled(task.scene)))
+    digest.update(np.ascontiguousarray(goals).tobytes())
+    return digest.hexdigest()[:24]
+
+
+def _sources(task: SceneTask) -> set[Path]:
+    """The files in which the start, the rules and the machinery are written."""
+    parts: list[object] = [type(task.rules), *_MACHINERY, *_functions(task.start)]
+    return {Path(file) for part in parts if (file := _file_of(part)) is not None} | set(task.rules.sources())
+
+
+def _functions(start: Callable) -> list[object]:
+    """A function and those that it was bound to."""
+    if isinstance(start, partial):
+        return [
+            part
+            for value in (start.func, *start.args, *start.keywords.values())
+            if callable(value)
+            for part in _functions(value)
+        ]
+    return [start]
+
+
+def _file_of(part: object) -> str | None:
+    """The file of a module, class or function; None where it has none, as in an interactive session."""
+    try:
+        return inspect.getsourcefile(part)  # pyright: ignore[reportArgumentType] - TypeError says what has none
+    except TypeError:
+        return None
+
+
+def _model_bytes(model: mujoco.MjModel) -> np.ndarray:
+    buffer = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, buffer)
+    return buffer
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
+def _read(path: Path, count: int) -> Snapshots | None:
+    """What a file of the cache holds; None where there is none, or a damaged one."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {field.name: stored[field.name] for field in fields(Snapshots)}
+            intact = np.array_equal(stored["checksum"], _checksum(arrays)) and len(arrays["state"]) == count
+    except Exception:  # noqa: BLE001 - a damaged archive fails in many ways
+        intact, arrays = False, {}
+    if not intact:
+        warnings.warn(f"the cached starts in {path} are damaged and are made anew", stacklevel=2)
+        return None
+    return Snapshots(**arrays)
+
+
+def _write(path: Path, starts: Snapshots) -> None:
+    """Puts starts into the cache, whole or not at all; a folder that cannot be written to costs time, nothing else."""
+    arrays = {field.name: getattr(starts, field.name) for field in fields(Snapshots)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            np.savez(file, **arrays, checksum=_checksum(arrays))
+        os.replace(file.name, path)
+    except OSError as error:
+        warnings.warn(f"cannot keep starts in {path.parent} ({error}): set MTRL_CACHE to another folder", stacklevel=2)

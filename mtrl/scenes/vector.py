@@ -1,0 +1,341 @@
+"""The vector environment of tasks on scenes."""
+
+from collections.abc import Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from mtrl.errors import UserError
+from mtrl.goals import INACTIVE, GoalSchedule, GoalSet, ResampleGoals
+from mtrl.scenes.bank import load_snapshots
+from mtrl.scenes.camera import ScenePictures
+from mtrl.scenes.columns import Columns
+from mtrl.scenes.native import NativeEngine
+from mtrl.scenes.scene import Scene, Viewpoint
+from mtrl.scenes.task import Layout
+from mtrl.tasks import TaskDefinition
+from mtrl.types import Actions, Flags, Observations, Rewards, State
+from mtrl.vector.contract import StepInfo, TaskVectorEnv, schedule_of
+from mtrl.vector.processes import default_workers
+
+RANDOM_PROGRESS = 7
+"""Which of the random streams under the environment's seed draws the initial progress."""
+
+
+class SceneVectorEnv(TaskVectorEnv):
+    """Worlds of one or several tasks with equal rules, stepped together without Python per world.
+
+    Worlds are laid out as the rules want them; slots are the same worlds in the suite's order. A world whose physics
+    fails (not finite, or beyond bounds) is truncated with reward 0 and its last sound observation, begins its next
+    episode, and is counted in `faults`.
+
+    Args:
+        definitions: The suite's tasks, in order.
+        goal_set: Their goals.
+        slots_per_task: Worlds of each task.
+        workers: Threads of the physics, 0 for one less than the cores.
+        goal_visible: Whether observations show the goal.
+        device: Where returned tensors live.
+
+    Raises:
+        UserError: A task has no scene, or one that cannot be used.
+    """
+
+    def __init__(
+        self,
+        definitions: Sequence[TaskDefinition],
+        *,
+        goal_set: GoalSet,
+        slots_per_task: int = 1,
+        workers: int = 0,
+        goal_visible: bool = True,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        task_id = np.repeat(np.arange(len(definitions)), slots_per_task)
+        super().__init__([task.spec for task in definitions], task_id.tolist(), goal_set, torch.device(device))
+        self._task_of_slot, self._per_task, self._threads = task_id, slots_per_task, workers or default_workers()
+        scene_tasks = [task.scene_task for task in definitions]
+        self._rules = scene_tasks[0].rules
+        self._order = np.array(self._rules.order([task.name for task in scene_tasks]))
+        ordered = tuple(scene_tasks[place] for place in self._order)
+        layout = Layout(ordered, (slots_per_task,) * len(ordered), goal_visible)
+        self._evaluator = self._rules.lay_out(layout)
+        self._engine = NativeEngine(layout, self._threads)
+        self._memory = Columns.empty(layout.worlds, self._rules.memory, layout.dtype, layout.device)
+        # Slot k of a task is world k of that task, wherever the rules want the task.
+        self._position = np.argsort(self._order)
+        self._world = self._position[task_id] * slots_per_task + np.arange(self.num_envs) % slots_per_task
+        self._world_of_slot = _unless_trivial(self._world)
+        self._slot_of_world = _unless_trivial(np.argsort(self._world))
+        self._horizon = np.array([task.horizon for task in definitions])[task_id]
+        self._set_snapshots(goal_set)
+        self._seed = 0
+        self._schedule: GoalSchedule | None = None
+        self._goal = np.full(self.num_envs, INACTIVE, np.int64)
+        self._next_goal = self._goal.copy()
+        self._elapsed = np.zeros(self.num_envs, np.int64)
+        self._faults = np.zeros(len(definitions), np.int64)
+        self._obs = torch.zeros(self.num_envs, self._rules.obs_dim)
+        self._ready = False
+        self._pictures: dict[tuple[Scene, Viewpoint], ScenePictures] = {}
+        self._pool = ThreadPoolExecutor(1, "mtrl-physics")
+        self._stepping: Future | None = None
+        self._action = torch.zeros(self.num_envs, self._rules.action_dim)
+
+    @staticmethod
+    def kind_of(definition: TaskDefinition) -> Hashable:
+        """Tasks with the same rules fit into one environment."""
+        return definition.scene_task.rules
+
+    def _set_snapshots(self, goal_set: GoalSet) -> None:
+        scene_tasks = [self._engine.layout.tasks[position] for position in self._position]
+        self._snapshots = load_snapshots(scene_tasks, goal_set.rows, self._threads)
+        visible = self._engine.layout.goal_visible
+        self._first_obs = [
+            torch.from_numpy(starts.visible if visible else starts.hidden).to(torch.float32)
+            for starts in self._snapshots
+        ]
+        self._first_memory = [torch.from_numpy(starts.memory) for starts in self._snapshots]
+
+    def set_goals(self, goal_set: GoalSet) -> None:
+        """Draws goals anew: episodes that begin from now on play this set; those that run go on to their end.
+
+        Args:
+            goal_set: As many goals of each task as before, since the schedule counts on them.
+
+        Raises:
+            UserError: The set has another form.
+        """
+        if goal_set.counts != self.goal_set.counts:
+            raise UserError(
+                f"goals were {self.goal_set.counts} a task, the new set has {goal_set.counts}: keep the numbers"
+            )
+        self._set_snapshots(goal_set)
+        self.goal_set = goal_set
+
+    @property
+    def faults(self) -> np.ndarray:
+        """Episodes that ended because their physics failed, `[task]`, since the environment was built."""
+        return self._faults.copy()
+
+    @property
+    def metrics(self) -> dict[str, torch.Tensor]:
+        """What the rules report of the last step besides reward and success, `[env]` each; before the next step."""
+        table = self._by_slot(self._outcome.metrics())
+        return {name: table[:, column].to(self.device) for column, name in enumerate(self._rules.metrics)}
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, dict[str, Any]]:
+        """See `TaskVectorEnv.reset`."""
+        self._finish()
+        self._seed = self._seed if seed is None else int(seed)
+        if self._seed < 0:
+            raise UserError(f"seed {self._seed} is negative: use 0 or more")
+        counts = [self.goal_set.counts[task] for task in self._task_of_slot]
+        self._schedule = schedule_of(options) or ResampleGoals(counts, self._seed)
+        slots = np.arange(self.num_envs)
+        self._goal[:] = [self._schedule.first(slot) for slot in slots.tolist()]
+        self._draw_next(slots)
+        self._elapsed[:] = 0
+        if (options or {}).get("random_progress"):
+            generator = np.random.default_rng([self._seed, RANDOM_PROGRESS])
+            self._elapsed[:] = generator.integers(0, self._horizon)
+        self._obs = torch.zeros_like(self._obs)
+        self._begin(slots[self._goal != INACTIVE])
+        self._heed_inactive()
+        self._ready = True
+        goal, active = torch.from_numpy(self._goal.copy()), torch.from_numpy(self._goal != INACTIVE)
+        return self._obs.clone().to(self.device), {
+            "goal_index": goal.to(self.device),
+            "active": active.to(self.device),
+        }
+
+    def _draw_next(self, slots: np.ndarray) -> None:
+        assert self._schedule is not None
+        for slot in slots.tolist():
+            active = self._goal[slot] != INACTIVE
+            self._next_goal[slot] = self._schedule.following(slot) if active else INACTIVE
+
+    def _begin(self, slots: np.ndarray) -> None:
+        """Puts slots at the start of their goals."""
+        for task in np.unique(self._task_of_slot[slots]).tolist():
+            own = slots[self._task_of_slot[slots] == task]
+            goals = self._goal[own]
+            self._engine.place(int(self._position[task]), own % self._per_task, self._snapshots[task], goals)
+            rows = torch.from_numpy(goals)
+            self._memory.table[torch.from_numpy(self._world[own])] = self._first_memory[task][rows]
+            self._obs[torch.from_numpy(own)] = self._first_obs[task][rows]
+
+    def _heed_inactive(self) -> None:
+        active = self._goal != INACTIVE
+        self._all_active = bool(active.all())
+        by_world = np.empty_like(active)
+        by_world[self._world] = active
+        self._engine.keep_active(by_world)
+
+    def _by_slot(self, values: torch.Tensor) -> torch.Tensor:
+        return values if self._world_of_slot is None else values[self._world_of_slot]
+
+    def step_async(self, actions: Actions) -> None:
+        """See `TaskVectorEnv.step_async`; the physics runs in a thread of its own meanwhile."""
+        self._prepare(actions)
+        self._stepping = self._pool.submit(self._advance)
+
+    def step(self, actions: Actions) -> tuple[Observations, Rewards, Flags, Flags, StepInfo]:  # type: ignore[override]
+        """See `TaskVectorEnv.step`."""
+        self._prepare(actions)
+        return self._conclude(self._advance())
+
+    def step_wait(self) -> tuple[Observations, Rewards, Flags, Flags, StepInfo]:
+        """See `TaskVectorEnv.step_wait`."""
+        if self._stepping is None:
+            raise gymnasium.error.NoAsyncCallError("call step_async before step_wait", "step_wait")
+        running, self._stepping = self._stepping, None
+        return self._conclude(running.result())
+
+    def _prepare(self, actions: Actions) -> None:
+        if not self._ready or self._stepping is not None:
+            raise gymnasium.error.ResetNeeded("call reset before step, and step_wait after step_async")
+        if actions.shape != self._action.shape:
+            raise ValueError(f"actions have shape {tuple(actions.shape)}, expected {tuple(self._action.shape)}")
+        actions = actions.detach().to("cpu", torch.float32)
+        self._action = actions.clone() if self._slot_of_world is None else actions[self._slot_of_world]
+
+    @torch.inference_mode()
+    def _advance(self) -> torch.Tensor | None:
+        return self._engine.step(self._evaluator.control(self._action, self._memory))
+
+    @torch.no_grad()
+    def _conclude(self, failed: torch.Tensor | None) -> tuple[Observations, Rewards, Flags, Flags, StepInfo]:
+        """Judges the state, ends episodes and begins the next ones."""
+        with torch.inference_mode():
+            self._outcome = outcome = self._evaluator.evaluate(self._engine.views, self._action, self._memory)
+        # What is made from here on may be used in a backward pass.
+        obs = self._by_slot(outcome.observation).to(torch.float32)
+        reward = self._by_slot(outcome.reward).to(torch.float32)
+        success = self._by_slot(outcome.success).clone()
+        goal = torch.from_numpy(self._goal.copy())
+        active = goal != INACTIVE
+        self._elapsed += 1
+        truncated = torch.from_numpy(self._elapsed >= self._horizon)
+        terminated = (
+            torch.zeros_like(truncated) if outcome.terminated is None else self._by_slot(outcome.terminated).clone()
+        )
+        if failed is not None:
+            wrong = self._by_slot(failed) & active
+            self._faults += np.bincount(self._task_of_slot[wrong.numpy()], minlength=len(self._faults))
+            obs = torch.where(wrong.unsqueeze(1), self._obs, obs)
+            reward, success = reward.masked_fill(wrong, 0), success & ~wrong
+            terminated, truncated = terminated & ~wrong, truncated | wrong
+        if not self._all_active:
+            obs, reward = obs * active.unsqueeze(1), reward * active
+            success, terminated, truncated = success & active, terminated & active, truncated & active
+        ended = terminated | truncated
+        self._obs, final_obs = obs, obs
+        slots = np.flatnonzero(ended.numpy())
+        if len(slots):
+            self._obs = obs.clone()
+            self._end(slots)
+        info: StepInfo = {
+            "success": success,
+            "final_obs": final_obs,
+            "final_mask": ended,
+            "goal_index": goal,
+            "active": active,
+        }
+        return self._handed_over(reward, terminated, truncated, info)
+
+    def _end(self, slots: np.ndarray) -> None:
+        """Ends the episodes of these slots and begins their next ones, where there are any."""
+        self._goal[slots] = self._next_goal[slots]
+        self._elapsed[slots] = 0
+        self._draw_next(slots)
+        done = slots[self._goal[slots] == INACTIVE]
+        self._begin(slots[self._goal[slots] != INACTIVE])
+        if len(done):
+            self._obs[torch.from_numpy(done)] = 0
+            self._heed_inactive()
+
+    def _handed_over(
+        self, reward: Rewards, terminated: Flags, truncated: Flags, info: StepInfo
+    ) -> tuple[Observations, Rewards, Flags, Flags, StepInfo]:
+        """The results on the device, as tensors that nobody writes to again."""
+        obs = self._obs.clone()  # what is kept here is written to when episodes begin
+        if self.device.type != "cpu":
+            obs, reward, terminated, truncated = (part.to(self.device) for part in (obs, reward, terminated, truncated))
+            info = {key: value.to(self.device) for key, value in info.items()}  # pyright: ignore
+        return obs, reward, terminated, truncated, info
+
+    def _finish(self) -> None:
+        """Ends a step that is under way, and forgets it."""
+        if self._stepping is not None:
+            self._stepping.result()
+            self._stepping = None
+
+    def get_state(self) -> State:
+        """See `TaskVectorEnv.get_state`: the whole state of every simulation."""
+        if not self._ready or self._stepping is not None or self._schedule is None:
+            raise RuntimeError("get_state is for between steps, after a reset")
+        return {
+            "tasks": [task.name for task in self.tasks],
+            "seed": self._seed,
+            "goal": self._goal.tolist(),
+            "next_goal": self._next_goal.tolist(),
+            "elapsed": self._elapsed.tolist(),
+            "faults": self._faults.tolist(),
+            "obs": self._obs.clone(),
+            "memory": self._memory.table.clone(),
+            "simulations": self._engine.get_state(),
+            "schedule": self._schedule.get_state(),
+        }
+
+    def set_state(self, state: State) -> Observations:
+        """See `TaskVectorEnv.set_state`.
+
+        Raises:
+            UserError: The state belongs to another environment.
+        """
+        if state.get("tasks") != [task.name for task in self.tasks] or len(state["goal"]) != self.num_envs:
+            raise UserError(
+                "the saved environment has other tasks, slots or another engine than this one: build it as it was saved"
+            )
+        if self._schedule is None:
+            self._schedule = ResampleGoals([self.goal_set.counts[task] for task in self._task_of_slot], self._seed)
+        self._finish()
+        self._schedule.set_state(state["schedule"])
+        self._seed = state["seed"]
+        self._goal[:], self._next_goal[:] = state["goal"], state["next_goal"]
+        self._elapsed[:], self._faults[:] = state["elapsed"], state["faults"]
+        self._obs = state["obs"].clone()
+        self._memory.table[:] = state["memory"]
+        self._engine.set_state(state["simulations"])
+        self._heed_inactive()
+        self._ready = True
+        return self._obs.clone().to(self.device)
+
+    def render_slot(self, slot: int) -> np.ndarray:
+        """See `TaskVectorEnv.render_slot`; the scene is drawn with everything that only looks."""
+        if not 0 <= slot < self.num_envs or self._goal[slot] == INACTIVE:
+            raise UserError(f"slot {slot} plays nothing that could be rendered")
+        task = int(self._position[self._task_of_slot[slot]])
+        scene, state, body_pos = self._engine.simulation_of(task, slot % self._per_task)
+        viewpoint = self._engine.layout.tasks[task].viewpoint
+        if (scene, viewpoint) not in self._pictures:
+            self._pictures[scene, viewpoint] = ScenePictures(scene, viewpoint)
+        return self._pictures[scene, viewpoint].draw(state, body_pos)
+
+    def close_extras(self, **_: Any) -> None:
+        """Ends the thread of the physics, and frees what draws."""
+        self._finish()
+        for pictures in self._pictures.values():
+            pictures.close()
+        self._pool.shutdown()
+
+
+def _unless_trivial(order: np.ndarray) -> torch.Tensor | None:
+    """The order as indices; None where it changes nothing."""
+    return None if (order == np.arange(len(order))).all() else torch.from_numpy(order)
