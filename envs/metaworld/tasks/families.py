@@ -2,10 +2,19 @@
 
 from mtrl.scenes.task import SceneTask
 
-from . import reach
+from . import carry, pick, press, reach, sweep
 from .family import Family, SawyerTask
 
-FAMILIES: tuple[Family, ...] = (reach.FAMILY,)
+FAMILIES: tuple[Family, ...] = (
+    # No grip.
+    reach.FAMILY,
+    press.FAMILY,
+    # Caging.
+    carry.FAMILY,
+    # Live pads.
+    pick.FAMILY,
+    sweep.FAMILY,
+)
 
 TASKS: dict[str, SawyerTask] = {task.scene_task.name: task for family in FAMILIES for task in family.tasks}
 
