@@ -2,7 +2,7 @@
 
 from mtrl.scenes.task import SceneTask
 
-from . import carry, pick, press, reach, sweep
+from . import assembly, carry, peg, pick, press, reach, sticks, sweep, tools
 from .family import Family, SawyerTask
 
 FAMILIES: tuple[Family, ...] = (
@@ -11,6 +11,11 @@ FAMILIES: tuple[Family, ...] = (
     press.FAMILY,
     # Caging.
     carry.FAMILY,
+    peg.FAMILY,
+    tools.FAMILY,
+    assembly.FAMILY,
+    sticks.PUSH,
+    sticks.PULL,
     # Live pads.
     pick.FAMILY,
     sweep.FAMILY,
