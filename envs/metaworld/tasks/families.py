@@ -2,15 +2,19 @@
 
 from mtrl.scenes.task import SceneTask
 
-from . import assembly, carry, peg, pick, press, reach, sticks, sweep, tools
+from . import assembly, carry, floors, peg, pick, press, push, reach, shelf, slides, sticks, sweep, tools
 from .family import Family, SawyerTask
 
 FAMILIES: tuple[Family, ...] = (
     # No grip.
     reach.FAMILY,
     press.FAMILY,
+    slides.FAMILY,
     # Caging.
     carry.FAMILY,
+    push.FAMILY,
+    floors.FAMILY,
+    shelf.FAMILY,
     peg.FAMILY,
     tools.FAMILY,
     assembly.FAMILY,
