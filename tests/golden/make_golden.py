@@ -161,7 +161,8 @@ def action_of(expert, observation: np.ndarray, kind: int, generator: np.random.G
     """Of the expert (0), the expert with noise (1), or random (2), `[4]` float32; some lie outside [-1, 1]."""
     if kind == 2:
         return generator.uniform(-1.2, 1.2, 4).astype(np.float32)
-    action = np.clip(expert.get_action(observation), -1, 1) + generator.normal(0, 0.4, 4) * (kind == 1)
+    # Some experts write into what they are given.
+    action = np.clip(expert.get_action(observation.copy()), -1, 1) + generator.normal(0, 0.4, 4) * (kind == 1)
     return action.astype(np.float32)
 
 
