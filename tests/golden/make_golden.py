@@ -22,7 +22,7 @@ the expert with noise, the third at random. The goal is visible, rewards are ver
 
 `states-3.1.1.npz`, single states of longer episodes, for rules that are fed with them, and no physics:
     actions   [task, row, 4]
-    outcomes  [task, row, 7]: reward, success and `INFO`
+    outcomes  [task, row, 7]: reward, success and `INFO`, for the action in double precision
     rows/NAME [row, 39 + views]: the observation, then the views in the order of `views.json`
     reset/NAME [episode, 39 + views]: the same at the reset
     start/NAME [episode, pause, 2 nq + nv]: whenever upstream's reset pauses after physics steps, qpos before the last
@@ -146,6 +146,8 @@ def play(name: str, views: dict[str, tuple[str, str, int]]) -> dict[str, np.ndar
                 episode[key].append(value)
             if step in STATES:
                 states["actions"].append(action)
+                # Upstream computes in the precision of the action; judged once more, it is double precision throughout.
+                reward, info = env.evaluate_state(observation, action.astype(np.float64))
                 states["outcomes"].append([reward, info["success"], *(info[key] for key in INFO)])
                 states["rows"].append(state(observation))
         for key, values in episode.items():
