@@ -49,6 +49,7 @@ class Frame:
 
     @property
     def touching(self) -> torch.Tensor:
+        """Whether both finger pads press on the object, `[world]`."""
         return (self._views["left_force"] > 0) & (self._views["right_force"] > 0)
 
 
@@ -104,7 +105,8 @@ class Family:
         constants: Numbers that differ between its tasks, with the value for those which do not state them.
         grip: How `Frame.grasp` is computed: `caging` by the shared function, `live pads` by the form of the tasks whose
             "initial" pads are the current ones, None not at all.
-        locate: Observed position of the object from the family's views, where it is more than a view and an offset.
+        displace: What is added to the observed position of the object, `[world, 3]` m from the family's views, where a
+            view and an offset do not suffice.
     """
 
     name: str
@@ -114,4 +116,4 @@ class Family:
     memory: Mapping[str, int] = field(default_factory=dict)
     constants: Mapping[str, float | tuple[float, ...]] = field(default_factory=dict)
     grip: str | None = None
-    locate: Callable[[Columns], torch.Tensor] | None = None
+    displace: Callable[[Columns], torch.Tensor] | None = None

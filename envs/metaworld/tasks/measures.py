@@ -10,8 +10,8 @@ LONG_TAIL = 3.0
 """Makes `1 / ((x * LONG_TAIL)**2 + 1)` a tenth at x = 1."""
 GAUSSIAN = -2.302585092994046
 """Makes `exp(x**2 * GAUSSIAN)` a tenth at x = 1."""
-_TINY = 1e-300
-"""Divides in place of zero: a margin of zero makes a step."""
+_TINY = 1e-30
+"""Divides in place of zero: a margin of zero makes a step. Single precision can hold it."""
 
 
 def _beyond(x: torch.Tensor, upper: Number, margin: Number, lower: Number | None) -> torch.Tensor:
@@ -40,6 +40,13 @@ def near_gaussian(x: torch.Tensor, upper: Number, margin: Number) -> torch.Tenso
     return _beyond(x, upper, margin, None).square_().mul_(GAUSSIAN).exp_()
 
 
+def near_either(x: torch.Tensor, upper: Number, margin: Number, gaussian: torch.Tensor) -> torch.Tensor:
+    """`near_gaussian` where `gaussian`, a bool `[world]`, is set, and `near` elsewhere."""
+    square = _beyond(x, upper, margin, None).square_()
+    tail = (square * LONG_TAIL**2).add_(1).reciprocal_()
+    return torch.where(gaussian, square.mul_(GAUSSIAN).exp_(), tail)
+
+
 def both(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Hamacher's product: high where both are high, 0 where both are 0."""
     product = a * b
@@ -52,7 +59,7 @@ def distance(a: torch.Tensor, b: torch.Tensor, scale: torch.Tensor | None = None
     return torch.linalg.vector_norm(difference if scale is None else difference.mul_(scale), dim=-1)
 
 
-def funnel(radius: torch.Tensor, threshold: float, slope: float, height: float) -> torch.Tensor:
-    """Height of a logarithmic funnel at a radius: `slope * log(radius - threshold) + height`, 0 within the threshold."""
+def funnel(radius: torch.Tensor, threshold: Number, slope: Number, height: Number) -> torch.Tensor:
+    """Height of a logarithmic funnel at a radius, m: `slope * log(radius - threshold) + height`, 0 within."""
     outside = radius > threshold
     return torch.where(outside, (radius - threshold).clamp_(min=_TINY).log_().mul_(slope).add_(height), 0.0)

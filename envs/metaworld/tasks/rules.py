@@ -198,8 +198,8 @@ class SawyerEvaluator(Evaluator):
         torch.clamp(gap.div_(0.1), 0, 1, out=work["opening"])
         torch.add(views["object"], self._offset, out=work["object"])
         for family, start, stop in self._ranges:
-            if family.locate is not None:
-                work.rows(start, stop)["object"][:] = family.locate(views.rows(start, stop))
+            if family.displace is not None:
+                work.rows(start, stop)["object"].add_(family.displace(views.rows(start, stop)))
         quaternion = torch.add(views["quaternion"], self._fixed_quaternion)
         if self._any_matrix:
             quaternion = torch.where(self._uses_matrix, quaternion_of(views["matrix"]), quaternion)
