@@ -104,7 +104,7 @@ def _suite_goals(suite: Suite, definitions: list[TaskDefinition]) -> list[Findin
 
 
 def _vector(definitions: list[TaskDefinition], goal_visible: bool) -> list[Finding]:
-    """The contract of vector environments, with two slots a task in one worker process."""
+    """The contract of vector environments, with two slots a task."""
     names = [definition.name for definition in definitions]
     if max(definition.horizon for definition in definitions) > LONGEST:
         return [Finding("warning", "vector", f"not checked: a horizon is above {LONGEST} steps")]
@@ -121,4 +121,4 @@ def _vector(definitions: list[TaskDefinition], goal_visible: bool) -> list[Findi
     if faults:
         return [Finding("failed", "vector", fault) for fault in faults]
     sizes = f"{env.single_observation_space.shape[0]} and {env.single_action_space.shape[0]}"  # type: ignore[index]
-    return [Finding("passed", "vector", f"{env.num_envs} slots in a worker process, padded to {sizes} numbers")]
+    return [Finding("passed", "vector", f"{env.num_envs} slots stepped together, padded to {sizes} numbers")]

@@ -63,7 +63,7 @@ class MJCFEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._renderer: Any = None
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": max(1, round(1 / (self.model.opt.timestep * frame_skip)))}
-        size = action_dim if action_dim is not None else _actuators(self.model)
+        size = action_dim if action_dim is not None else actuators(self.model)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (size,), np.float32)
         self._goal = np.array(example_goal, np.float64)
         mujoco.mj_forward(self.model, self.data)
@@ -146,7 +146,7 @@ def _load(xml: str | Path) -> "mujoco.MjModel":
         raise UserError(f"{place} cannot be read: {' '.join(str(error).split())}") from error
 
 
-def _actuators(model: "mujoco.MjModel") -> int:
+def actuators(model: "mujoco.MjModel") -> int:
     """How many actuators there are, all with a control range."""
     import mujoco
 

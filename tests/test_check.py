@@ -104,7 +104,7 @@ def test_run_says_what_it_found(capsys):
     assert run(register(user_envs.Simple)) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("14 passed, 1 warned, 0 failed")
     assert run(f"ML1:{register(user_envs.Simple, goal_part=(1, 2))}") == 0
-    assert "2 slots in a worker process" in capsys.readouterr().out
+    assert "2 slots stepped together" in capsys.readouterr().out
     assert run(register(user_envs.Mute)) == 1
     assert "FAILED   success: no step says" in capsys.readouterr().out
     with pytest.raises(UserError, match="unknown"):

@@ -3,15 +3,13 @@
 """The reset bank: starts of every task and goal, made once and kept on disk."""
 
 import hashlib
-import inspect
 import os
 import platform
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 
 import mujoco
@@ -47,59 +45,33 @@ def load_snapshots(tasks: Sequence[SceneTask], goals: Sequence[GoalRows], thread
         goals: A table of goals for each, `[goal_index, goal]`.
         threads: Threads that make what is missing.
     """
-    folder = cache_folder()
-    paths = [
-        folder / f"{task.name.replace('/', '-')}-{_digest(task, rows)}.npz"
-        for task, rows in zip(tasks, goals, strict=True)
-    ]
-    found = [_read(path, len(rows)) for path, rows in zip(paths, goals, strict=True)]
+    paths = [_path(task, rows) for task, rows in zip(tasks, goals, strict=True)]
+    found = [path and _read(path, len(rows)) for path, rows in zip(paths, goals, strict=True)]
     missing = [number for number, starts in enumerate(found) if starts is None]
     if not missing:
         return found  # pyright: ignore[reportReturnType] - none is None
-    names = {tasks[number].name for number in missing}
-    title = f"Preparing the starts of {len(names)} task{'s' * (len(names) > 1)} (once)"
+    title = f"Preparing the starts of {len(missing)} task{'s' * (len(missing) > 1)}"
     for number in tqdm(missing, desc=title, unit="task", file=sys.stderr, disable=None, leave=False):
         found[number] = make_snapshots(tasks[number], goals[number], threads)
-        _write(paths[number], found[number])
+        if (path := paths[number]) is not None:
+            _write(path, found[number])
     return found  # pyright: ignore[reportReturnType] - none is None any more
 
 
-def _digest(task: SceneTask, goals: GoalRows) -> str:
-    """Hash of everything that the starts depend on."""
+def _path(task: SceneTask, goals: GoalRows) -> Path | None:
+    """Where a task's starts are kept; None where they are not. The name is a hash of everything they depend on."""
+    sources = task.rules.sources()
+    if sources is None:
+        return None
     digest = hashlib.sha256()
     words = (FORMAT, mujoco.__version__, platform.machine(), task.name, task.frame_skip, sorted(task.constants.items()))
     digest.update(repr((*words, sorted(task.views.items()), sorted(task.rules.memory.items()))).encode())
-    for path in sorted(_sources(task)):
+    machinery = [Path(module.__file__) for module in _MACHINERY if module.__file__]
+    for path in sorted({*machinery, *sources}):
         digest.update(path.read_bytes())
     digest.update(_model_bytes(compiled(task.scene)))
     digest.update(np.ascontiguousarray(goals).tobytes())
-    return digest.hexdigest()[:24]
-
-
-def _sources(task: SceneTask) -> set[Path]:
-    """The files in which the start, the rules and the machinery are written."""
-    parts: list[object] = [type(task.rules), *_MACHINERY, *_functions(task.start)]
-    return {Path(file) for part in parts if (file := _file_of(part)) is not None} | set(task.rules.sources())
-
-
-def _functions(start: Callable) -> list[object]:
-    """A function and those that it was bound to."""
-    if isinstance(start, partial):
-        return [
-            part
-            for value in (start.func, *start.args, *start.keywords.values())
-            if callable(value)
-            for part in _functions(value)
-        ]
-    return [start]
-
-
-def _file_of(part: object) -> str | None:
-    """The file of a module, class or function; None where it has none, as in an interactive session."""
-    try:
-        return inspect.getsourcefile(part)  # pyright: ignore[reportArgumentType] - TypeError says what has none
-    except TypeError:
-        return None
+    return cache_folder() / f"{task.name.replace('/', '-')}-{digest.hexdigest()[:24]}.npz"
 
 
 def _model_bytes(model: mujoco.MjModel) -> np.ndarray:

@@ -62,7 +62,7 @@ class Simulation:
             self._rehearsing = False
 
     def place_body(self, name: str, position: np.ndarray) -> None:
-        """Moves a body within its parent, `[count, 3]` m: how a fixture is put elsewhere, collision geometry included."""
+        """Moves a body within its parent, `[count, 3]` m: so fixtures move, collision geometry included."""
         self._body_pos[:, self.model.body(name).id] = position
 
     def set_joint(self, name: str, position: np.ndarray | float, velocity: np.ndarray | float | None = None) -> None:

@@ -82,7 +82,7 @@ class SceneTask:
     start: StartFunction
     frame_skip: int
     constants: Mapping[str, float | Sequence[float]] = field(default_factory=dict)
-    viewpoint: Viewpoint = Viewpoint()
+    viewpoint: Viewpoint = field(default_factory=Viewpoint)
 
 
 @dataclass(frozen=True)
@@ -184,9 +184,9 @@ class Rules(abc.ABC):
         """In which order the rules want the tasks, so that those computed together are neighbours."""
         return list(range(len(names)))
 
-    def sources(self) -> Sequence[Path]:
-        """Files of code on which starts depend, besides those of the rules' class and of the start functions."""
-        return ()
+    def sources(self) -> Sequence[Path] | None:
+        """All files of code on which starts depend, so that these can be kept on disk; None: they are not kept."""
+        return None
 
     @abc.abstractmethod
     def lay_out(self, layout: Layout) -> Evaluator:

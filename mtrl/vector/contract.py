@@ -124,7 +124,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv, abc.ABC):
 
     @property
     def faults(self) -> np.ndarray:
-        """Episodes that were cut short because their physics had failed, `[task]` int64, since the environment was built.
+        """Episodes cut short because their physics failed, `[task]` int64, since the environment was built.
 
         Such an episode is truncated with reward 0 and its last sound observation, and no other slot notices.
         """

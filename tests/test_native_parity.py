@@ -1,0 +1,153 @@
+"""Our definitions of the tasks, and the native engine, against upstream's classes on the same MuJoCo."""
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+from metaworld.policies import ENV_POLICY_MAP
+from metaworld_parity import compare, read_views, upstream
+
+from mtrl.envs.metaworld.catalogue import DESCRIPTIONS
+from mtrl.envs.metaworld.official import sample_goals
+from mtrl.envs.metaworld.tasks.families import FAMILIES, TASKS
+from mtrl.goals import EachGoalOnce, GoalSet
+from mtrl.scenes.columns import Columns
+from mtrl.scenes.snapshots import make_snapshots
+from mtrl.scenes.task import Layout
+from mtrl.scenes.vector import SceneVectorEnv
+from mtrl.tasks import TASKS as REGISTERED
+
+pytestmark = pytest.mark.filterwarnings("ignore:Constant.s. may be too high")  # the experts' actions are clipped
+ALL = pytest.mark.parametrize("name", DESCRIPTIONS)
+
+
+def test_all_fifty_are_declared_once():
+    assert sorted(TASKS) == sorted(DESCRIPTIONS)
+    assert sum(len(family.tasks) for family in FAMILIES) == 50
+
+
+@ALL
+def test_functions_equal_upstream(name):
+    found = compare(name, episodes=3, steps=60)
+    assert found.states == 180
+    wrong = {what: (gap, found.where[what]) for what, gap in found.largest.items() if not gap < 1e-9}
+    assert not wrong
+
+
+@pytest.mark.slow
+@ALL
+def test_functions_equal_upstream_over_ten_thousand_states(name):
+    found = compare(name, episodes=24, steps=420, goal_seed=5)
+    assert found.states >= 10_000
+    wrong = {what: (gap, found.where[what]) for what, gap in found.largest.items() if not gap < 1e-9}
+    assert not wrong
+
+
+@ALL
+def test_goals_equal_those_of_upstreams_own_reset(name):
+    np.testing.assert_array_equal(TASKS[name].goals.sample(name, 12, 3), sample_goals(name, 12, 3))
+
+
+def starts_equal(name, count):
+    goals = TASKS[name].goals.sample(name, count, 42)
+    starts = make_snapshots(TASKS[name].scene_task, goals, threads=2)
+    env = upstream(name)
+    body_pos = starts.body_pos[0]
+    for row, goal in enumerate(goals):
+        np.testing.assert_array_equal(starts.visible[row], env.reset_to(goal))
+        assert not starts.hidden[row, -3:].any()
+        np.testing.assert_array_equal(starts.hidden[row, :-3], starts.visible[row, :-3])
+        np.testing.assert_array_equal(starts.body_pos[row], env.model.body_pos)
+        body_pos = starts.body_pos[row]
+    assert body_pos.shape == env.model.body_pos.shape
+
+
+@ALL
+def test_starts_equal_upstream(name):
+    starts_equal(name, 3)
+
+
+@pytest.mark.slow
+@ALL
+def test_starts_of_fifty_goals_equal_upstream(name):
+    starts_equal(name, 50)
+
+
+def steps_equal(name, steps):
+    """One world by the expert, one at random; states are compared to the last bit after each step."""
+    definition = REGISTERED.get(name)
+    goals = GoalSet("two", (definition.sample_goals(2, 7),))
+    env = SceneVectorEnv([definition], goal_set=goals, slots_per_task=2, workers=1)
+    obs, _ = env.reset(seed=0, options={"schedule": EachGoalOnce([0, 0], [2])})
+    oracles = [upstream(name) for _ in range(2)]
+    theirs = [oracle.reset_to(goal) for oracle, goal in zip(oracles, goals.rows[0], strict=True)]
+    batch, generator, expert = env._engine.groups[0].batch, np.random.default_rng(1), ENV_POLICY_MAP[name]()
+    for step in range(steps):
+        np.testing.assert_array_equal(obs.numpy(), np.float32(theirs))
+        actions = np.float32([np.clip(expert.get_action(theirs[0]), -1, 1), generator.uniform(-1.1, 1.1, 4)])
+        obs, reward, terminated, truncated, info = env.step(torch.from_numpy(actions))
+        results = [oracle.step(action) for oracle, action in zip(oracles, actions, strict=True)]
+        theirs = [result[0] for result in results]
+        for field in ("qpos", "qvel", "qacc_warmstart", "mocap_pos", "ctrl"):
+            expected = [getattr(oracle.data, field) for oracle in oracles]
+            np.testing.assert_array_equal(batch.bind(field), expected, err_msg=f"{field} after step {step}")
+        np.testing.assert_allclose(reward, [result[1] for result in results], rtol=1e-6, atol=1e-6)
+        assert info["success"].tolist() == [bool(result[4]["success"]) for result in results]
+        assert not terminated.any() and not truncated.any()
+    env.close()
+
+
+@ALL
+def test_steps_equal_upstream(name):
+    steps_equal(name, 25)
+
+
+@pytest.mark.slow
+@ALL
+def test_five_hundred_steps_equal_upstream(name):
+    steps_equal(name, 499)
+
+
+@ALL
+def test_single_precision_gives_the_same_within_rounding(name):
+    """Rewards and metrics in float32 from the same states; what lies within rounding of a threshold is left out."""
+    states = recorded_states(name, steps=60)
+    exact, rounded = (judged(name, states, dtype) for dtype in (torch.float64, torch.float32))
+    flips = exact.success != rounded.success
+    assert flips.float().mean() < 0.02
+    relative = (rounded.reward.double() - exact.reward).abs() / exact.reward.abs().clamp(min=1.0)
+    assert (relative > 1e-4).float().mean() < 0.02, relative.max()
+
+
+def recorded_states(name, steps):
+    """Views, actions and memory along an expert's episode, `[step, n]` each."""
+    task, goal = TASKS[name].scene_task, TASKS[name].goals.sample(name, 1, 3)
+    starts, env, expert = make_snapshots(task, goal), upstream(name), ENV_POLICY_MAP[name]()
+    observation, rows, actions = env.reset_to(goal[0]), [], []
+    views = Columns.empty(1, task.rules.views, torch.float64, torch.device("cpu"))
+    for _ in range(steps):
+        actions.append(np.clip(expert.get_action(observation), -1, 1))
+        observation = env.step(actions[-1])[0]
+        read_views(env, task, views, 0)
+        rows.append(views.table.clone())
+    memory = torch.from_numpy(starts.memory).repeat(steps, 1)
+    return torch.cat(rows), torch.from_numpy(np.stack(actions)), memory
+
+
+def judged(name, states, dtype):
+    task, (views, actions, memory) = TASKS[name].scene_task, (part.to(dtype) for part in states)
+    evaluator = task.rules.lay_out(Layout((task,), (len(views),), dtype=dtype))
+    return evaluator.evaluate(Columns(views, task.rules.views), actions, Columns(memory, task.rules.memory))
+
+
+def test_a_stripped_scene_keeps_what_collides():
+    task = TASKS["reach-v3"].scene_task
+    whole, stripped = (task.scene.compile(stripped=value) for value in (False, True))
+    assert stripped.ngeom < whole.ngeom
+    colliding = [name(whole, index) for index in range(whole.ngeom) if whole.geom_contype[index]]
+    kept = [name(stripped, index) for index in range(stripped.ngeom)]
+    assert set(colliding) <= set(kept)
+
+
+def name(model, index):
+    return mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_GEOM, index)
