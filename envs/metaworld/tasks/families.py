@@ -2,7 +2,7 @@
 
 from mtrl.scenes.task import SceneTask
 
-from . import assembly, carry, floors, peg, pick, press, push, reach, shelf, slides, sticks, sweep, tools
+from . import assembly, carry, floors, peg, pick, plates, press, push, reach, shelf, slides, sticks, sweep, tools
 from .family import Family, SawyerTask
 
 FAMILIES: tuple[Family, ...] = (
@@ -10,6 +10,7 @@ FAMILIES: tuple[Family, ...] = (
     reach.FAMILY,
     press.FAMILY,
     slides.FAMILY,
+    plates.FAMILY,
     # Caging.
     carry.FAMILY,
     push.FAMILY,
