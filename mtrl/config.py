@@ -96,7 +96,9 @@ class RunConfig:
     slots_per_task: int = 1
     """Environments of each task that are stepped together."""
     workers: int = 0
-    """Worker processes that step environments; 0 takes one less than the cores, at least 1."""
+    """Worker processes, or threads of the native engine, that step environments; 0 takes one less than the cores."""
+    random_progress: bool = False
+    """Begin each slot's first training episode at a random step, so that slots do not end together (native engine)."""
     device: str = "auto"
     """Torch device: `auto`, `cpu`, `cuda`, `cuda:1`."""
     warmup_steps: int = 4_000

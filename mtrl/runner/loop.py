@@ -23,7 +23,7 @@ class EpisodeStatistics:
     """
 
     def __init__(self, env: TaskVectorEnv) -> None:
-        self._running = RunningEpisodes(env)
+        self._env, self._running = env, RunningEpisodes(env)
         self._recent: dict[str, deque[tuple[int, float]]] = {task.name: deque(maxlen=WINDOW) for task in env.tasks}
 
     def add(self, reward: Rewards, info: StepInfo) -> None:
@@ -32,8 +32,11 @@ class EpisodeStatistics:
             self._recent[episode.task].append((episode.success_any, episode.return_))
 
     def metrics(self) -> dict[str, float]:
-        """`train/success` and `train/return`, as means over tasks and for each task; NaN before the first episode."""
-        result: dict[str, float] = {}
+        """`train/success` and `train/return`, as means over tasks and for each task; NaN before the first episode.
+
+        `train/faults` counts the episodes that were cut short because their physics failed.
+        """
+        result = {"train/faults": float(self._env.faults.sum())}
         for name, column in (("train/success", 0), ("train/return", 1)):
             of_task = {
                 task: sum(row[column] for row in rows) / len(rows) if rows else float("nan")

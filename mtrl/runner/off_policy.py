@@ -45,7 +45,8 @@ class OffPolicyLoop(TrainingLoop):
 
     def start(self) -> None:
         """Starts all episodes."""
-        self._obs, _ = self.env.reset(seed=self._config.seed)
+        options = {"random_progress": self._config.random_progress}
+        self._obs, _ = self.env.reset(seed=self._config.seed, options=options)
         self.algorithm.begin_episodes(torch.ones(self.env.num_envs, dtype=torch.bool, device=self.env.device))
 
     def advance(self) -> None:

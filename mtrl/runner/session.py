@@ -46,6 +46,7 @@ class Session:
         self._evaluation_env: TaskVectorEnv | None = None
         self._evaluation_due = False
         self._saved_at = -1
+        self._faults_told = 0
         checkpoint = self._store.newest() if loop is not None else None
         lengths = checkpoint.manifest["lengths"] if checkpoint else {"metrics": 0, "evaluations": 0}
         self._metrics = JsonlFile(self._folder.metrics, lengths["metrics"])
@@ -126,7 +127,17 @@ class Session:
         self._metrics.append(record)
         self._trackers.log(loop.env_step, record)
         self._progress.report(record, record["speed/env_steps_per_s"] * loop.steps_per_task / loop.env_step)
+        self._report_faults(loop)
         self._check_finite(loop, record)
+
+    def _report_faults(self, loop: TrainingLoop) -> None:
+        """Says which episodes the physics has cut short since it was last said."""
+        faults = loop.env.faults
+        if faults.sum() > self._faults_told:
+            of_task = {task.name: int(n) for task, n in zip(loop.env.tasks, faults, strict=True) if n}
+            told = ", ".join(f"{name} {count}" for name, count in of_task.items())
+            say(f"{int(faults.sum())} episodes ended because their physics failed, and were begun anew: {told}")
+            self._faults_told = int(faults.sum())
 
     def _check_finite(self, loop: TrainingLoop, record: dict[str, float]) -> None:
         """Ends a run whose losses are no numbers any more: nothing that follows would mean anything.

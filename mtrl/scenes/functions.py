@@ -102,7 +102,7 @@ class FunctionEvaluator(Evaluator):
         expected = (self._layout.worlds, *shape)
         if tuple(value.shape) != expected:
             raise UserError(
-                f"task '{self._rules.name}': `{name}` gave shape {tuple(value.shape)} for {expected[0]} worlds, it must "
-                f"give {expected}"
+                f"task '{self._rules.name}': `{name}` gave shape {tuple(value.shape)} for {expected[0]} worlds, it "
+                f"must give {expected}"
             )
         return value

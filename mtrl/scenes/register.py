@@ -62,11 +62,12 @@ def register_scene_task(
         horizon: Steps after which an episode is truncated.
         goals: See `mtrl.register.register_task`; with `"seed"`, a goal is one number that the start may seed a
             generator with.
-        start: `(simulation, goals [n, goal]) -> memory`: sets up n worlds, fresh from MuJoCo's reset, one goal each, and
-            returns what functions read besides, `[n, width]` an entry; None changes nothing.
+        start: `(simulation, goals [n, goal]) -> memory`: sets up n worlds, fresh from MuJoCo's reset, one goal each,
+            and returns what functions read besides, `[n, width]` an entry; None changes nothing.
         memory: Width of each entry that `start` returns.
         terminated: `situation -> [world]` bool, whether the state is terminal; None: no state is.
-        control: `action [world, act] -> {"ctrl": [world, n], ...}`; None scales actions to the actuators' control ranges.
+        control: `action [world, act] -> {"ctrl": [world, n], ...}`; None scales actions to the actuators' control
+            ranges.
         action_dim: Numbers in an action, where `control` is given.
         goal_part: First index of the goal in the observation, and the index after its last; where a suite hides goals,
             there are zeros instead.
