@@ -11,6 +11,8 @@ from .measures import both, near
 
 CAGED = 0.97
 """How well an object must be caged before closing the gripper counts."""
+CAGED_BY_PADS = 0.95
+"""How well before the nearness of the pads counts."""
 DENSITIES = {"none": (1.0, 0.0, 0.0), "high": (0.5, 0.5, 0.0), "medium": (0.5, 0.0, 0.5)}
 """Weights of grip, cage and reach: upstream's `high_density` and `medium_density`."""
 PAD_BOUND = 0.05
@@ -52,20 +54,27 @@ def grip(
     }
 
 
-def live_grip(radius: float, margin: float, xz: float) -> dict[str, float]:
+def live_grip(radius: float, margin: float | None, xz: float) -> dict[str, float | tuple[float, ...]]:
     """Constants of a task whose family has the grip `live pads`.
 
     Args:
         radius: Upstream's `obj_radius`, m.
-        margin: By how much a pad may be farther and still grip, m; infinite where closing the gripper counts instead.
+        margin: By how much a pad may be farther and still grip, m; None where the effort of closing the gripper counts
+            instead.
         xz: `x_z_success_margin`, m.
     """
-    return {"grip_radius": radius, "grip_margin": margin, "grip_xz": xz}
+    return {
+        "grip_radius": radius,
+        "grip_bounds": (PAD_BOUND, radius + (margin or 0.0)),
+        "grip_by_effort": float(margin is None),
+        "grip_caged": CAGED if margin is None else CAGED_BY_PADS,
+        "grip_xz": xz,
+    }
 
 
 def caging_constants(layout: Layout) -> dict[str, torch.Tensor]:
     """Constants of both kinds of grip, for worlds of any family."""
-    defaults = {**grip(0.015, 0.05, 0.005), "grip_margin": 0.01}
+    defaults = {**grip(0.015, 0.05, 0.005), **live_grip(0.015, None, 0.005)}
     return {name: layout.constant(name, value) for name, value in defaults.items()}
 
 
@@ -110,14 +119,18 @@ def live_caging(views: Columns, memory: Columns, work: Columns, constants: Mappi
     Upstream means to compare with the pads' first positions, but keeps views of MuJoCo's arrays: so it compares with
     the current ones, and so does this.
     """
-    point, radius = work["object"], constants["grip_radius"].unsqueeze(1)
+    point, effort = work["object"], work["effort"].clamp(0, 1)
     offsets = _pads(views) - point[:, 1:2]
     margin = (offsets.abs() - PAD_BOUND).abs_()
     offsets[:, 1].neg_()  # how far each pad is on its own side of the object
-    sides = near(offsets, PAD_BOUND, margin, lower=radius)
-    cage = both(both(sides[:, 0], sides[:, 1]), _caged_xz(work["tcp"], point, memory, constants))
-    by_effort = constants["grip_margin"].isinf()
-    grips = near(offsets, radius + constants["grip_margin"].unsqueeze(1), margin, lower=radius)
-    held_by_pads = torch.where(cage > 0.95, both(grips[:, 0], grips[:, 1]), 0.0)
-    held_by_effort = both(cage, torch.where(cage > CAGED, work["effort"].clamp(0, 1), 0.0))
-    return (torch.where(by_effort, held_by_effort, held_by_pads) + cage).div_(2)
+    # `[world, bound, side]`: near enough to cage, and to grip.
+    sides = near(
+        offsets.unsqueeze(1),
+        constants["grip_bounds"].unsqueeze(2),
+        margin.unsqueeze(1),
+        lower=constants["grip_radius"].view(-1, 1, 1),
+    )
+    caged, gripped = both(sides[:, :, 0], sides[:, :, 1]).unbind(1)
+    cage = both(caged, _caged_xz(work["tcp"], point, memory, constants))
+    gripped = torch.where(constants["grip_by_effort"] > 0, both(cage, effort), gripped)
+    return torch.where(cage > constants["grip_caged"], gripped, 0.0).add_(cage).div_(2)

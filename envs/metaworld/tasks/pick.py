@@ -70,7 +70,7 @@ FAMILY = Family(
             start=place_to_lift,
             object=body_position("obj"),
             rotation=geom_rotation("objGeom"),
-            constants=live_grip(0.015, math.inf, 0.005),
+            constants=live_grip(0.015, None, 0.005),
             touched="objGeom",
         ),
         sawyer_task(
