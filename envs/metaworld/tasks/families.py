@@ -2,7 +2,25 @@
 
 from mtrl.scenes.task import SceneTask
 
-from . import assembly, carry, floors, peg, pick, plates, press, push, reach, shelf, slides, sticks, sweep, tools
+from . import (
+    assembly,
+    carry,
+    doors,
+    floors,
+    handles,
+    levers,
+    peg,
+    pick,
+    plates,
+    press,
+    push,
+    reach,
+    shelf,
+    slides,
+    sticks,
+    sweep,
+    tools,
+)
 from .family import Family, SawyerTask
 
 FAMILIES: tuple[Family, ...] = (
@@ -11,6 +29,9 @@ FAMILIES: tuple[Family, ...] = (
     press.FAMILY,
     slides.FAMILY,
     plates.FAMILY,
+    levers.FAMILY,
+    doors.FAMILY,
+    handles.FAMILY,
     # Caging.
     carry.FAMILY,
     push.FAMILY,
