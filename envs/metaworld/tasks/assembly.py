@@ -8,10 +8,9 @@ from mtrl.scenes.task import body_quaternion, site_position
 
 from ..goals import GoalSpace, apart
 from .family import Family, Frame, Judgement
-from .grasp import grip
 from .measures import funnel, near
 from .sawyer import place_object, sawyer_task
-from .tools import LIFTED, NEARNESS, NUT_GRIP, NUT_QUATERNION, UP, uprightness
+from .tools import LIFTED, NEARNESS, NUT_QUATERNION, UP, nut_grip, uprightness
 
 OVER_PEG = 0.02
 """How far from the peg's axis the nut still fits over it, m."""
@@ -64,7 +63,7 @@ FAMILY = Family(
             rotation=body_quaternion("RoundNut"),
             hand_start=np.array([0, 0.6, 0.2], np.float32),
             views={"nut": site_position("RoundNut")},
-            constants=grip(**NUT_GRIP, density="medium"),
+            constants=nut_grip(density="medium"),
         ),
     ),
     judge,

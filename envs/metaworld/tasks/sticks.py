@@ -61,11 +61,12 @@ def judge_push(frame: Frame) -> Judgement:
     stick = frame.object + frame.constants["grip_offset"]
     reach = distance(stick, frame.tcp)
     gaps = torch.linalg.vector_norm(torch.stack((stick, frame.second), dim=1) - frame.target.unsqueeze(1), dim=-1)
-    places = near(gaps, ARRIVED, frame.memory("push_margins"))
-    arrived = gaps[:, 1] <= ARRIVED
+    in_place, moved = near(gaps, ARRIVED, frame.memory("push_margins")).unbind(1)
+    gap = gaps[:, 1]
+    arrived = gap <= ARRIVED
     lifted = (frame.opening > 0) & (stick[:, 2] > STICK_HEIGHT + 0.01)
     held = lifted & (reach < 0.02)
-    carried = 2 + 5 * places[:, 0] + 3 * places[:, 1]
+    carried = 2 + 5 * in_place + 3 * moved
     grasp_success = lifted & frame.touching
     return Judgement(
         reward=torch.where(held, torch.where(arrived, 10.0, carried), frame.grasp),
@@ -73,8 +74,8 @@ def judge_push(frame: Frame) -> Judgement:
         near_object=reach <= 0.03,
         grasp_success=grasp_success,
         grasp_reward=torch.where(held, 1.0, frame.grasp),
-        in_place=places[:, 0],
-        obj_to_target=gaps[:, 1],
+        in_place=in_place,
+        obj_to_target=gap,
     )
 
 
@@ -94,22 +95,23 @@ def judge_pull(frame: Frame) -> Judgement:
     ways[:, 0, 2] *= 2
     gaps = torch.linalg.vector_norm(ways, dim=-1)
     # The last of the margins is the thermos's way without the 5 cm by which its present place is moved: so upstream.
-    places = near(gaps[:, :3], FULL, frame.memory("pull_margins"))
-    is_open, arrived = frame.opening > 0, gaps[:, 3] <= ARRIVED
-    held = is_open & (reach < 0.02) & (stick[:, 2] > STICK_HEIGHT + 0.01)
+    in_place, stick_home, moved = near(gaps[:, :3], FULL, frame.memory("pull_margins")).unbind(1)
+    gap, height, is_open = gaps[:, 3], stick[:, 2], frame.opening > 0
+    arrived = gap <= ARRIVED
+    held = is_open & (reach < 0.02) & (height > STICK_HEIGHT + 0.01)
     inserted = _inserted(frame.view("stick_end"), handle)
     grasp = torch.where(held, 1.0, frame.grasp)
-    reward = both(grasp, places[:, 0])
-    pulled = torch.where(arrived, 10.0, reward + 6 + 2 * places[:, 1] + places[:, 2])
-    carried = torch.where(inserted, pulled, reward + 1 + 5 * places[:, 0])
+    reward = both(grasp, in_place)
+    pulled = torch.where(arrived, 10.0, reward + 6 + 2 * stick_home + moved)
+    carried = torch.where(inserted, pulled, reward + 1 + 5 * in_place)
     return Judgement(
         reward=torch.where(held, carried, reward),
         success=arrived & inserted,
         near_object=reach <= 0.03,
-        grasp_success=frame.touching & is_open & (stick[:, 2] - frame.object_start[:, 2] > 0.02),
+        grasp_success=frame.touching & is_open & (height - frame.object_start[:, 2] > 0.02),
         grasp_reward=grasp,
-        in_place=places[:, 0],
-        obj_to_target=gaps[:, 3],
+        in_place=in_place,
+        obj_to_target=gap,
     )
 
 

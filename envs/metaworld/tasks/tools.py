@@ -1,5 +1,6 @@
 """Grip a tool along its handle and bring it where it works: disassemble, hammer."""
 
+import functools
 import math
 
 import numpy as np
@@ -23,7 +24,8 @@ NEARNESS = 0.02
 LIFTED = 0.02
 """Height above which a tool counts as lifted, m."""
 UP = np.array([0.0, 0.0, 1.0])
-NUT_GRIP = {"radius": 0.015, "pad": 0.02, "xz": 0.01, "handle_half": 0.01}
+nut_grip = functools.partial(grip, 0.015, 0.02, 0.01, handle_half=0.01)
+"""The grip on the nut's wrench; `density` is left to the task."""
 
 
 def uprightness(frame: Frame) -> torch.Tensor:
@@ -85,7 +87,7 @@ FAMILY = Family(
             rotation=body_quaternion("RoundNut"),
             hand_start=np.array([0, 0.4, 0.2], np.float32),
             views={"tool_point": site_position("RoundNut")},
-            constants={**grip(**NUT_GRIP), "upright": NUT_QUATERNION, "success_height": 0.0},
+            constants={**nut_grip(), "upright": NUT_QUATERNION, "success_height": 0.0},
         ),
         sawyer_task(
             "hammer-v3",
