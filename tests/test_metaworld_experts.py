@@ -6,36 +6,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtrl.tasks import TASKS
-
 spec = importlib.util.spec_from_file_location("experts", Path(__file__).parents[1] / "experiments" / "experts.py")
 pytestmark = pytest.mark.filterwarnings("ignore:Constant.s. may be too high")  # the experts' actions are clipped
 experts = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(experts)
 
 
+@pytest.mark.parametrize("engine", ["native", "official"])
 @pytest.mark.parametrize("task", ["reach-v3", "window-close-v3", "button-press-topdown-v3", "pick-place-v3"])
-def test_experts_solve(task):
-    result = experts.play(task, episodes=3, goal_seed=1)
+def test_experts_solve(task, engine):
+    result = experts.play(task, engine, episodes=3, goal_seed=1)
     assert result["any"] == 1
     assert 0 < result["return"] <= 5000
 
 
 @pytest.mark.slow
 def test_experts_solve_the_fifty():
-    results = [
-        experts.play(name, experts.EPISODES, goal_seed=0)["any"]
-        for name in TASKS
-        if TASKS.get(name).engine == "official"
-    ]
-    assert len(results) == 50
-    assert np.mean(results) >= 0.97
-    assert min(results) >= 0.7
+    results = experts.play_all(experts.MT50, experts.ENGINES, 10, goal_seed=0, processes=2)
+    native, official = ([row["any"] for row in results[engine].values()] for engine in experts.ENGINES)
+    assert len(native) == 50
+    assert np.mean(native) >= 0.97 and np.mean(official) >= 0.97
+    assert min(official) >= 0.7
+    assert abs(np.mean(native) - np.mean(official)) < 0.01
 
 
 def test_page_states_command_versions_and_rows(monkeypatch):
     monkeypatch.setattr(experts, "_commit", lambda: "abc1234")
-    text = experts.page({"reach-v3": {"any": 1.0, "end": 0.5, "return": 4000.4}}, experts.EPISODES, 0)
-    assert "| reach-v3 | 100% | 50% | 4000 |" in text
+    rows = {"reach-v3": {"any": 1.0, "end": 0.5, "return": 4000.4}}
+    text = experts.page({"native": rows, "official": rows}, experts.EPISODES, 0)
+    assert "| reach-v3 | 100% | 50% | 4000 | 100% | 50% | 4000 |" in text
     for part in ("abc1234", "metaworld 3.0.0", "mujoco", "--output docs/experts.md"):
         assert part in text

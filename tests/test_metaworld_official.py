@@ -12,11 +12,12 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import PassiveEnvChecker
 
 import mtrl.envs
+from mtrl.envs.metaworld.catalogue import DESCRIPTIONS
 from mtrl.errors import UserError
 from mtrl.goals import make_goal_sets
 from mtrl.tasks import TASKS
 
-NAMES = [name for name in TASKS if TASKS.get(name).engine == "official"]
+NAMES = list(DESCRIPTIONS)
 
 
 class Forms:
