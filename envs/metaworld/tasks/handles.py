@@ -53,7 +53,7 @@ def judge(frame: Frame) -> Judgement:
     # The door is to open by 120 degrees, more than it can: the angle that is left is never below zero.
     error = distance(frame.target, handle, constants["handle_scale"])
     error.add_(constants["handle_turn"]).addcmul_(constants["handle_turns"], angle)
-    begun = torch.lerp(handle[:, 2] - 0.04, -math.pi / 90 - angle, constants["handle_turns"]) > 0
+    begun = torch.lerp(handle[:, 2], -angle, constants["handle_turns"]) > constants["handle_begun"]
     done = near(error, constants["handle_bound"], constants["handle_margin"]).mul_(0.8).add_(begun, alpha=0.2)
     reward = both(ready, grab).mul_(2).add_(done, alpha=8)
     gap = distance(frame.object, frame.target, constants["handle_axes"])
@@ -92,6 +92,7 @@ FAMILY = Family(
                 "handle_scale": (0.0, 0.0, 0.0),
                 "handle_turn": math.pi / 2 + math.pi / 6,
                 "handle_turns": 1.0,
+                "handle_begun": math.pi / 90,
                 "handle_bound": 0.5,
                 "handle_margin": math.pi / 3,
                 "handle_axes": (1.0, 0.0, 0.0),
@@ -121,6 +122,7 @@ FAMILY = Family(
         "handle_scale": (1.0, 1.0, 3.0),
         "handle_turn": 0.0,
         "handle_turns": 0.0,
+        "handle_begun": 0.04,
         "handle_bound": 0.05,
         "handle_margin": 0.25,
         "handle_axes": (1.0, 1.0, 1.0),

@@ -1,6 +1,7 @@
 """Press a button, from above or from the front: the four button-press tasks and coffee-button."""
 
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from mtrl.scenes.task import body_position, body_quaternion, site_position
 from ..goals import GoalSpace
 from .family import Family, Frame, Judgement, SawyerTask
 from .measures import both, distance, near
-from .sawyer import sawyer_task
+from .sawyer import Vector, sawyer_task
 
 HAND_START = np.array([0, 0.4, 0.2], np.float32)
 MUG = np.array([0.0, -0.22, 0.0])
@@ -101,7 +102,7 @@ BEHIND_WALL = {
 
 
 def _button_task(
-    name: str, low: tuple[float, ...], high: tuple[float, ...], axis: int, constants: dict[str, float | tuple]
+    name: str, low: Vector, high: Vector, axis: int, constants: Mapping[str, float | Vector]
 ) -> SawyerTask:
     return sawyer_task(
         f"{name}-v3",
