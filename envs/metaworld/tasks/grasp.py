@@ -73,16 +73,30 @@ def live_grip(radius: float, margin: float | None, xz: float) -> dict[str, float
 
 
 def caging_constants(layout: Layout) -> dict[str, torch.Tensor]:
-    """Constants of both kinds of grip, for worlds of any family."""
+    """Constants of both kinds of grip, for worlds of any family.
+
+    `grip_lower` and `grip_upper` bound what `caging` measures: the distances of the left and the right pad along y, of
+    the fingers in x and z, and of the fingers. `grip_axes` are the axes of the last two.
+    """
     defaults = {**grip(0.015, 0.05, 0.005), **live_grip(0.015, None, 0.005)}
-    return {name: layout.constant(name, value) for name, value in defaults.items()}
+    table = {name: layout.constant(name, value) for name, value in defaults.items()}
+    radius, pad, zero = table["grip_radius"], table["grip_pad"], torch.zeros_like(table["grip_pad"])
+    table["grip_lower"] = torch.stack((radius, radius, zero, zero), dim=1)
+    table["grip_upper"] = torch.stack((pad, pad, table["grip_xz"], table["grip_reach"]), dim=1)
+    table["grip_axes"] = layout.constant("grip_axes", (1.0, 0.0, 1.0, 1.0, 1.0, 1.0)).view(-1, 2, 3)
+    return table
 
 
 def remember(memory: Columns, constants: Mapping[str, torch.Tensor]) -> None:
-    """Computes what the grasp rewards need of the start, once an episode."""
-    gap = memory["grip_start"] - memory["tcp_start"]
-    memory["grip_xz_margin"][:] = torch.linalg.vector_norm(gap[:, ::2], dim=-1) - constants["grip_xz"]
-    memory["grip_reach_margin"][:] = (torch.linalg.vector_norm(gap, dim=-1) - constants["grip_reach"]).abs_()
+    """Computes what the grasp rewards need of the start, once an episode: `grip_margins`, in x and z, and of reach."""
+    gaps = _gaps(memory["grip_start"], memory["tcp_start"], constants)
+    margins = torch.sub(gaps, constants["grip_upper"][:, 2:], out=memory["grip_margins"])
+    margins[:, 1].abs_()
+
+
+def _gaps(a: torch.Tensor, b: torch.Tensor, constants: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """How far two points are apart in x and z, and altogether, `[world, 2]`."""
+    return torch.linalg.vector_norm((a - b).unsqueeze(1) * constants["grip_axes"], dim=-1)
 
 
 def _pads(views: Columns) -> torch.Tensor:
@@ -94,22 +108,27 @@ def _caged_xz(
     tcp: torch.Tensor, point: torch.Tensor, memory: Columns, constants: Mapping[str, torch.Tensor]
 ) -> torch.Tensor:
     gap = torch.linalg.vector_norm(tcp[:, ::2] - point[:, ::2], dim=-1)
-    return near(gap, constants["grip_xz"], memory["grip_xz_margin"])
+    return near(gap, constants["grip_xz"], memory["grip_margins"][:, 0])
 
 
 def caging(views: Columns, memory: Columns, work: Columns, constants: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Upstream's `_gripper_caging_reward`, `[world]`."""
-    hand, tcp, point = work["hand"], work["tcp"], work["object"] + constants["grip_offset"]
+    hand, point = work["hand"], work["object"] + constants["grip_offset"]
     on_handle = (point[:, 0] - hand[:, 0]).abs_() < constants["handle_half"]
     point[:, 0] = torch.where(on_handle, hand[:, 0], point[:, 0])
-    pads, pad = _pads(views), constants["grip_pad"].unsqueeze(1)
-    # The margin moves with the pads and with the object's start: far from its start an object is caged more easily.
-    margin = ((pads - memory["grip_start"][:, 1:2]).abs_() - pad).abs_()
-    sides = near((pads - point[:, 1:2]).abs_(), pad, margin, lower=constants["grip_radius"].unsqueeze(1))
-    cage = both(both(sides[:, 0], sides[:, 1]), _caged_xz(tcp, point, memory, constants))
-    closed = torch.minimum(work["effort"].clamp(min=0), constants["grip_effort"]) / constants["grip_effort"]
+    pads, upper = _pads(views), constants["grip_upper"]
+    # A pad's margin moves with it and with the object's start: far from its start an object is caged more easily.
+    margins = ((pads - memory["grip_start"][:, 1:2]).abs_() - upper[:, :2]).abs_()
+    nearness = near(
+        torch.cat(((pads - point[:, 1:2]).abs_(), _gaps(point, work["tcp"], constants)), dim=1),
+        upper,
+        torch.cat((margins, memory["grip_margins"]), dim=1),
+        lower=constants["grip_lower"],
+    )
+    left, right, level, reach = nearness.unbind(1)
+    cage = both(both(left, right), level)
+    closed = torch.minimum(work["effort"].clamp(min=0), constants["grip_effort"]).div_(constants["grip_effort"])
     held = both(cage, torch.where(cage > CAGED, closed, 0.0))
-    reach = near(torch.linalg.vector_norm(point - tcp, dim=-1), constants["grip_reach"], memory["grip_reach_margin"])
     return (torch.stack((held, cage, reach), dim=1) * constants["grip_density"]).sum(1)
 
 

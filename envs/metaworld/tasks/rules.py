@@ -47,8 +47,7 @@ COMMON_MEMORY = {
     "object_start": 3,
     "grip_start": 3,
     "tcp_start": 3,
-    "grip_xz_margin": 1,
-    "grip_reach_margin": 1,
+    "grip_margins": 2,
 }
 WORK = {
     "hand": 3,
