@@ -28,6 +28,16 @@ the expert with noise, the third at random. The goal is visible, rewards are ver
     start/NAME [episode, pause, 2 nq + nv]: whenever upstream's reset pauses after physics steps, qpos before the last
               of them (of which everything computed is), then qpos and qvel after it
 `episodes` and `steps` say of each row where it comes from.
+
+How far MuJoCo's versions are from each other is seen where the same upstream, unchanged, plays the same goals and
+actions on 3.16.0, the last version that it runs on:
+
+    python3.11 -m venv later
+    later/bin/pip install mujoco==3.16.0 gymnasium scipy imageio packaging
+    later/bin/pip install --no-deps metaworld==3.1.1
+    later/bin/python tests/golden/make_golden.py --replay
+
+This writes `replayed.npz`: `resets`, `frames`, `rewards`, `successes` and `versions` as above.
 """
 
 import argparse
@@ -168,11 +178,34 @@ def action_of(expert, observation: np.ndarray, kind: int, generator: np.random.G
     return action.astype(np.float32)
 
 
-def main() -> None:
-    """Writes both files."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=HERE)
-    arguments = parser.parse_args()
+def replay(output: Path) -> None:
+    """Plays the recorded goals by the recorded actions on the installed MuJoCo, and writes what comes of it."""
+    with np.load(HERE / "metaworld-3.1.1.npz") as file:
+        names, goals, widths, actions = (file[key] for key in ("tasks", "goals", "goal_widths", "actions"))
+    tables: dict[str, list] = {key: [] for key in ("resets", "frames", "rewards", "successes")}
+    for name, rows, width, task_actions in zip(names.tolist(), goals, widths, actions, strict=True):
+        env, resets, results = make(name), [], []
+        for goal, episode in zip(rows[:, :width], task_actions, strict=True):
+            env._last_rand_vec = goal.copy()
+            resets.append(env.reset()[0])
+            results.append([env.step(action) for action in episode])
+        env.close()
+        tables["resets"].append(resets)
+        tables["frames"].append([[result[0][:18] for result in row] for row in results])
+        tables["rewards"].append([[result[1] for result in row] for row in results])
+        tables["successes"].append([[result[4]["success"] for result in row] for row in results])
+    kinds = {"resets": np.float64, "frames": np.float32, "rewards": np.float64, "successes": np.bool_}
+    arrays = {key: np.array(tables[key], kind) for key, kind in kinds.items()}
+    np.savez_compressed(output / "replayed.npz", versions=versions(), **arrays)
+
+
+def versions() -> np.ndarray:
+    """Of what takes part."""
+    return np.array([f"{package} {version(package)}" for package in ("metaworld", "mujoco", "numpy", "scipy")])
+
+
+def record(output: Path) -> None:
+    """Writes both files of the oracle."""
     views = json.loads((HERE / "views.json").read_text())
     names = sorted(ALL_V3_ENVIRONMENTS)
     played = {}
@@ -183,14 +216,13 @@ def main() -> None:
     goals = np.full((len(names), EPISODES, max(widths)), np.nan)
     for row, name, width in zip(goals, names, widths, strict=True):
         row[:, :width] = played[name]["goals"]
-    versions = np.array([f"{package} {version(package)}" for package in ("metaworld", "mujoco", "numpy", "scipy")])
 
     def stacked(key: str, dtype: type) -> np.ndarray:
         return np.array([played[name][key] for name in names], dtype)
 
     np.savez_compressed(
-        arguments.output / "metaworld-3.1.1.npz",
-        versions=versions,
+        output / "metaworld-3.1.1.npz",
+        versions=versions(),
         tasks=np.array(names),
         goals=goals,
         goal_widths=np.array(widths),
@@ -201,8 +233,8 @@ def main() -> None:
         successes=stacked("successes", np.bool_),
     )
     np.savez_compressed(
-        arguments.output / "states-3.1.1.npz",
-        versions=versions,
+        output / "states-3.1.1.npz",
+        versions=versions(),
         tasks=np.array(names),
         episodes=np.repeat(np.arange(EPISODES), len(STATES)),
         steps=np.tile(STATES, EPISODES),
@@ -210,6 +242,15 @@ def main() -> None:
         outcomes=stacked("states/outcomes", np.float64),
         **{f"{key}/{name}": played[name][f"states/{key}"] for name in names for key in ("rows", "reset", "start")},
     )
+
+
+def main() -> None:
+    """Records, or replays."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=HERE)
+    parser.add_argument("--replay", action="store_true", help="play what is recorded on another version of MuJoCo")
+    arguments = parser.parse_args()
+    (replay if arguments.replay else record)(arguments.output)
 
 
 if __name__ == "__main__":
