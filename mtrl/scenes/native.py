@@ -144,7 +144,8 @@ class NativeEngine:
                 target = group.flat(field, share)
                 room = min(width, target.shape[1])
                 writes.append((target[:, :room], rows[share.worlds, :room]))
-        self._inputs[field] = (torch.from_numpy(rows), writes)
+        with torch.inference_mode(False):  # it is written to in any mode
+            self._inputs[field] = (torch.from_numpy(rows), writes)
         return self._inputs[field]
 
     def place(self, task: int, worlds: np.ndarray, snapshots: Snapshots, goals: np.ndarray) -> None:

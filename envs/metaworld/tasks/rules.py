@@ -142,7 +142,10 @@ class SawyerEvaluator(Evaluator):
             {name: layout.constant(name, value)[start:stop] for name, value in family.constants.items()}
             for family, start, stop in ranges
         ]
-        self._grips = _grip_ranges(ranges)
+        self._grips = [
+            (function, start, stop, {name: table[start:stop] for name, table in self._grip_constants.items()})
+            for function, start, stop in _grip_ranges(ranges)
+        ]
         self._frames: tuple[Columns, Columns, list[Frame]] | None = None
 
     def control(self, action: torch.Tensor, memory: Columns) -> Mapping[str, torch.Tensor]:
@@ -173,10 +176,9 @@ class SawyerEvaluator(Evaluator):
             torch.minimum(hand.clamp_(min=self._low), self._high, out=hand)
         torch.add(views["right_finger"], views["left_finger"], out=work["tcp"]).div_(2)
         work["effort"][:] = action[:, 3]  # not clipped: upstream's rewards read the action as it is given
-        for function, start, stop in self._grips:
-            part = {name: table[start:stop] for name, table in self._grip_constants.items()}
+        for function, start, stop, constants in self._grips:
             rows = (views.rows(start, stop), memory.rows(start, stop), work.rows(start, stop))
-            rows[2]["grasp"][:] = function(*rows, part)
+            rows[2]["grasp"][:] = function(*rows, constants)
         judgements = [
             family.judge(frame)
             for (family, _, _), frame in zip(self._ranges, self._frames_of(views, memory), strict=True)
