@@ -12,7 +12,7 @@ from ..goals import GoalSpace, apart
 from .family import Family, Frame, Judgement
 from .grasp import grip
 from .measures import both, distance, near
-from .sawyer import put_object, sawyer_task
+from .sawyer import place_object, sawyer_task
 
 ALL_AXES = (1.0, 1.0, 1.0)
 BALL_AXES = (1.0, 1.0, 2.0)
@@ -41,7 +41,7 @@ def place_block(simulation: Simulation, goals: np.ndarray) -> dict[str, np.ndarr
     """The block beside the hole of hand-insert; whatever height the goal says, it is put at 0.05 m."""
     start = goals[:, :3].copy()
     start[:, 2] = 0.05
-    put_object(simulation, start)
+    place_object(simulation, start)
     return _memory(start, goals[:, 3:], ALL_AXES)
 
 
@@ -50,7 +50,7 @@ def place_ball(simulation: Simulation, goals: np.ndarray) -> dict[str, np.ndarra
     start = goals[:, :3].copy()
     start[:, 2] = BALL_START_HEIGHT
     simulation.place_body("basket_goal", goals[:, 3:])
-    put_object(simulation, start)
+    place_object(simulation, start)
     target = simulation.site("goal")
     wanted = target.copy()
     wanted[:, 2] = HOOP_HEIGHT

@@ -12,7 +12,7 @@ from ..goals import GoalSpace, apart
 from .family import Family, Frame, Judgement
 from .grasp import grip
 from .measures import both, distance, funnel, near
-from .sawyer import put_object, sawyer_task
+from .sawyer import place_object, sawyer_task
 
 HELD_REACH = 0.04
 HELD_RISE = 0.02
@@ -27,7 +27,7 @@ UNSET = -1.0
 def place_in_hole(simulation: Simulation, goals: np.ndarray) -> dict[str, np.ndarray]:
     """The block in the hole, and the point above the table where it is to go."""
     start, target = goals[:, :3], goals[:, 3:]
-    put_object(simulation, start)
+    place_object(simulation, start)
     return {
         "target": target,
         "object_start": start,
@@ -40,7 +40,7 @@ def place_in_hole(simulation: Simulation, goals: np.ndarray) -> dict[str, np.nda
 def place_in_bin(simulation: Simulation, goals: np.ndarray) -> dict[str, np.ndarray]:
     """The block in the first bin. A quirk: of the goal, only the block's x and y count."""
     start = np.hstack((goals[:, :2], simulation.body("obj")[:, 2:]))
-    put_object(simulation, start)
+    place_object(simulation, start)
     target = simulation.body("bin_goal")
     return {
         "target": target,

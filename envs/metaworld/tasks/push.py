@@ -12,7 +12,7 @@ from ..goals import GoalSpace, apart
 from .family import Family, Frame, Judgement
 from .grasp import grip
 from .measures import both, distance, near
-from .sawyer import put_object, sawyer_task
+from .sawyer import place_object, sawyer_task
 
 RADIUS = 0.05
 """How near the goal counts as there, m."""
@@ -49,14 +49,14 @@ def _on_table(goals: np.ndarray, height: np.ndarray) -> tuple[np.ndarray, np.nda
 def place_puck(simulation: Simulation, goals: np.ndarray) -> dict[str, np.ndarray]:
     """The puck of push."""
     start, target = _on_table(goals, simulation.body("obj")[:, 2])
-    put_object(simulation, start)
+    place_object(simulation, start)
     return _memory(start, target)
 
 
 def place_before_wall(simulation: Simulation, goals: np.ndarray) -> dict[str, np.ndarray]:
     """The puck of push-wall."""
     start, target = _on_table(goals, simulation.geom("objGeom")[:, 2])
-    put_object(simulation, start)
+    place_object(simulation, start)
     waypoint = np.tile(PAST_WALL, (len(goals), 1))
     margin = np.linalg.norm((start - waypoint) * PAST_WALL_AXES, axis=1)
     return {**_memory(start, target), "waypoint": waypoint, "waypoint_margin": margin}
@@ -65,7 +65,7 @@ def place_before_wall(simulation: Simulation, goals: np.ndarray) -> dict[str, np
 def place_behind_wall(simulation: Simulation, goals: np.ndarray) -> dict[str, np.ndarray]:
     """The puck of pick-place-wall."""
     start, target = goals[:, :3], goals[:, 3:]
-    put_object(simulation, start)
+    place_object(simulation, start)
     waypoint = target.copy()
     waypoint[:, 1:] = (0.77, 0.25)
     margin = np.linalg.norm((start - waypoint) * OVER_WALL_AXES, axis=1)

@@ -8,7 +8,7 @@ from mtrl.scenes.task import body_position, geom_rotation
 from ..goals import GoalSpace, apart
 from .family import Family, Frame, Judgement
 from .measures import distance, near
-from .sawyer import sawyer_task
+from .sawyer import place_object, sawyer_task
 
 HAND_START = (0.0, 0.6, 0.2)
 RADIUS = 0.05
@@ -16,9 +16,7 @@ RADIUS = 0.05
 
 def place(simulation: Simulation, goals: np.ndarray) -> dict[str, np.ndarray]:
     """The puck, which only looks on, and the point to reach."""
-    simulation.set_joint("objjoint", goals[:, :3])
-    simulation.qvel[:, 9:15] = 0
-    simulation.forward()
+    place_object(simulation, goals[:, :3])
     target = goals[:, 3:]
     return {
         "target": target,

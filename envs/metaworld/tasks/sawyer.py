@@ -134,14 +134,7 @@ def tcp(simulation: Simulation) -> np.ndarray:
 
 
 def place_object(simulation: Simulation, position: np.ndarray) -> None:
-    """Puts the free object, whose joint follows the arm's nine, somewhere at rest, `[n, 3]` m; computes all from it."""
-    simulation.qpos[:, 9:12] = position
-    simulation.qvel[:, 9:15] = 0
-    simulation.forward()
-
-
-def put_object(simulation: Simulation, position: np.ndarray) -> None:
-    """Puts the free object after the arm's 9 joints at a position, `[n, 3]` m, as it is turned, and at rest."""
+    """Puts the free object, whose joint follows the arm's nine, at a place, `[n, 3]` m, and at rest."""
     simulation.qpos[:, 9:12] = position
     simulation.qvel[:, 9:15] = 0
     simulation.forward()

@@ -10,7 +10,7 @@ from ..goals import GoalSpace, apart
 from .family import Family, Frame, Judgement
 from .grasp import grip
 from .measures import both, distance, near
-from .sawyer import put_object, sawyer_task
+from .sawyer import place_object, sawyer_task
 
 HAND_START = np.array((0.0, 0.6, 0.2), np.float32)
 """In upstream's single precision, m."""
@@ -34,7 +34,7 @@ def place(simulation: Simulation, goals: np.ndarray) -> dict[str, np.ndarray]:
     start = np.hstack((goals[:, :2], simulation.body("obj")[:, 2:]))
     simulation.place_body("shelf", base)
     target = simulation.model.site("goal").pos + base
-    put_object(simulation, start)
+    place_object(simulation, start)
     margin = np.linalg.norm(start - target, axis=1)
     return {"target": target, "object_start": start, "in_place_margin": margin}
 
