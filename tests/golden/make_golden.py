@@ -29,15 +29,18 @@ the expert with noise, the third at random. The goal is visible, rewards are ver
               of them (of which everything computed is), then qpos and qvel after it
 `episodes` and `steps` say of each row where it comes from.
 
-How far MuJoCo's versions are from each other is seen where the same upstream, unchanged, plays the same goals and
-actions on 3.16.0, the last version that it runs on:
+How far versions of MuJoCo are from each other is seen where the same upstream plays the same goals and actions on later
+ones: 3.16.0, the last that it runs on unchanged, and 3.17.0, where its weld needs mending:
 
     python3.11 -m venv later
     later/bin/pip install mujoco==3.16.0 gymnasium scipy imageio packaging
     later/bin/pip install --no-deps metaworld==3.1.1
     later/bin/python tests/golden/make_golden.py --replay
+    later/bin/pip install mujoco==3.17.0
+    later/bin/python tests/golden/make_golden.py --replay
 
-This writes `replayed.npz`: `resets`, `frames`, `rewards`, `successes` and `versions` as above.
+They write `replayed-mujoco-VERSION.npz`: `resets`, `rewards`, `successes` and `versions` as above, and `frames` after
+the steps `AFTER`. Installing them, pip warns that metaworld asks for 3.3.0.
 """
 
 import argparse
@@ -52,12 +55,15 @@ import mujoco
 import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.policies import ENV_POLICY_MAP
+from metaworld.sawyer_xyz_env import SawyerMocapBase
 
 HERE = Path(__file__).parent
 EPISODES = 3
 """Goals a task; also the kinds of players."""
 STEPS = 100
 """Steps whose frames, rewards and successes are kept."""
+AFTER = (1, 10, 100)
+"""Steps after which a replay keeps frames."""
 STATES = (0, 1, 2, *range(14, 251, 12))
 """Steps whose states are kept; the first three follow each other, as latches and earlier frames need."""
 INFO = ("near_object", "grasp_success", "grasp_reward", "in_place_reward", "obj_to_target")
@@ -65,8 +71,16 @@ PAD_GEOMS = {"left_force": "leftpad_geom", "right_force": "rightpad_geom"}
 SEED = 311
 
 
+def mend_weld(env) -> None:
+    """Upstream's eleven numbers of the weld, where MuJoCo has twelve."""
+    welds = env.model.eq_type == mujoco.mjtEq.mjEQ_WELD
+    env.model.eq_data[welds] = [0, 0, 0, 0, 0, 0, -1, 0, 0, 0, 5, 0]
+
+
 def make(name: str):
     """Upstream's environment with the goal visible."""
+    if mujoco.mjNEQDATA == 12:
+        SawyerMocapBase.reset_mocap_welds = mend_weld
     env = ALL_V3_ENVIRONMENTS[name]()
     env._set_task_called = True
     env._partially_observable = False
@@ -179,7 +193,7 @@ def action_of(expert, observation: np.ndarray, kind: int, generator: np.random.G
 
 
 def replay(output: Path) -> None:
-    """Plays the recorded goals by the recorded actions on the installed MuJoCo, and writes what comes of it."""
+    """Plays the recorded goals by the recorded actions, and writes what comes of it."""
     with np.load(HERE / "metaworld-3.1.1.npz") as file:
         names, goals, widths, actions = (file[key] for key in ("tasks", "goals", "goal_widths", "actions"))
     tables: dict[str, list] = {key: [] for key in ("resets", "frames", "rewards", "successes")}
@@ -191,12 +205,12 @@ def replay(output: Path) -> None:
             results.append([env.step(action) for action in episode])
         env.close()
         tables["resets"].append(resets)
-        tables["frames"].append([[result[0][:18] for result in row] for row in results])
+        tables["frames"].append([[row[step - 1][0][:18] for step in AFTER] for row in results])
         tables["rewards"].append([[result[1] for result in row] for row in results])
         tables["successes"].append([[result[4]["success"] for result in row] for row in results])
     kinds = {"resets": np.float64, "frames": np.float32, "rewards": np.float64, "successes": np.bool_}
-    arrays = {key: np.array(tables[key], kind) for key, kind in kinds.items()}
-    np.savez_compressed(output / "replayed.npz", versions=versions(), **arrays)
+    arrays = {key: np.array(tables[key], dtype) for key, dtype in kinds.items()}
+    np.savez_compressed(output / f"replayed-mujoco-{mujoco.__version__}.npz", versions=versions(), **arrays)
 
 
 def versions() -> np.ndarray:
@@ -248,7 +262,7 @@ def main() -> None:
     """Records, or replays."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=HERE)
-    parser.add_argument("--replay", action="store_true", help="play what is recorded on another version of MuJoCo")
+    parser.add_argument("--replay", action="store_true", help="play again what is recorded, on another MuJoCo")
     arguments = parser.parse_args()
     (replay if arguments.replay else record)(arguments.output)
 
