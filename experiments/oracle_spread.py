@@ -34,6 +34,51 @@ ALLOWED = 2.0
 """How many times upstream's own difference an engine may have: either is a single sample of what versions make."""
 
 
+PAGE = """# Distance from the oracle
+
+The oracle is upstream with the versions that it pins itself: {versions}.
+Its goals and actions ({tasks} tasks, three episodes of {steps} steps each: expert, noisy expert, random) are played
+again, open loop. Measured is the absolute difference: of the reset observation, of the observed frame after 1, 10 and
+100 steps (m; quaternions and gripper opening without unit), and of the reward (0 to 10); of an observation the number
+that differs most. Contacts make small differences grow, so that late steps show how chaotic a task is, and hardly how
+alike the players are. That rules and observations are those of the oracle itself is shown without physics, on its own
+states and to 1e-9, by `tests/test_golden.py`.
+
+Command: `python experiments/oracle_spread.py --output docs/oracle.md`
+
+## All tasks
+
+Of the tasks' largest differences the median, then the largest.
+
+{summary}
+
+The lines of upstream on later versions show how far MuJoCo's versions are apart by themselves. Measured by the
+largest of them, engine `{engine}`: {verdict}
+
+Where that is exceeded, the installed MuJoCo is what differs, as upstream's classes have the same figures on it (below).
+In disassemble the hand throws the nut during the reset of one of the goals: on the oracle itself, a goal moved by
+0.1 mm changes that reset observation by 8e-2.
+
+Not from the oracle but from upstream's classes on the same MuJoCo, the engine (which observes and rewards in single
+precision) is apart by:
+
+{apart}
+
+## Largest difference of each task
+
+{legend}
+
+{largest}
+
+## Median difference of each task
+
+Over episodes; of rewards over steps. {legend}
+
+{medians}
+"""
+"""What is written."""
+
+
 @dataclass(frozen=True)
 class Played:
     """Episodes of one task.
@@ -202,48 +247,18 @@ def judge(golden: Mapping[str, Golden], engine: str, oracle: list[str]) -> str:
     *yardsticks, _, judged = players.values()
     shown = {player: players[player] for player in (*list(players)[: len(LATER)], list(players)[-1])}
     legend = "Numbers of: " + " · ".join(shown)
-    return f"""# Distance from the oracle
-
-The oracle is upstream with the versions that it pins itself: {", ".join(oracle)}.
-Its goals and actions ({len(golden)} tasks, three episodes of {max(AFTER)} steps each: expert, noisy expert, random) are played
-again, open loop. Measured is the absolute difference: of the reset observation, of the observed frame after 1, 10 and
-100 steps (m; quaternions and gripper opening without unit), and of the reward (0 to 10); of an observation the number
-that differs most. Contacts make small differences grow, so that late steps show how chaotic a task is, and hardly how
-alike the players are. That rules and observations are those of the oracle itself is shown without physics, on its own
-states and to 1e-9, by `tests/test_golden.py`.
-
-Command: `python experiments/oracle_spread.py --output docs/oracle.md`
-
-## All tasks
-
-Of the tasks' largest differences the median, then the largest.
-
-{summary(players)}
-
-The lines of upstream on later versions show how far MuJoCo's versions are apart by themselves. Measured by the
-largest of them, engine `{engine}`: {verdict(judged, *yardsticks)}
-
-Where that is exceeded, the installed MuJoCo is what differs, as upstream's classes have the same figures on it (below).
-In disassemble the hand throws the nut during the reset of one of the goals: on the oracle itself, a goal moved by
-0.1 mm changes that reset observation by 8e-2.
-
-Not from the oracle but from upstream's classes on the same MuJoCo, the engine (which observes and rewards in single
-precision) is apart by:
-
-{summary(apart)}
-
-## Largest difference of each task
-
-{legend}
-
-{table(shown, 1)}
-
-## Median difference of each task
-
-Over episodes; of rewards over steps. {legend}
-
-{table(shown, 0)}
-"""
+    return PAGE.format(
+        versions=", ".join(oracle),
+        tasks=len(golden),
+        steps=max(AFTER),
+        engine=engine,
+        summary=summary(players),
+        verdict=verdict(judged, *yardsticks),
+        apart=summary(apart),
+        legend=legend,
+        largest=table(shown, 1),
+        medians=table(shown, 0),
+    )
 
 
 def main() -> None:

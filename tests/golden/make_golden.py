@@ -162,25 +162,22 @@ def play(name: str, views: dict[str, tuple[str, str, int]]) -> dict[str, np.ndar
         states["start"].append(np.array(pauses))
         kept["resets"].append(observation)
         states["reset"].append(state(observation))
-        episode: dict[str, list] = {key: [] for key in ("actions", "frames", "rewards", "successes")}
+        episode = []
         for step in range(max(STATES) + 1):
             action = action_of(expert, observation, kind, generator)
             observation, reward, _, _, info = env.step(action)
-            for key, value in zip(episode, (action, observation[:18], reward, info["success"]), strict=True):
-                episode[key].append(value)
+            episode.append((action, observation[:18], reward, info["success"]))
             if step in STATES:
-                states["actions"].append(action)
                 # Upstream computes in the precision of the action; judged once more, it is double precision throughout.
                 reward, info = env.evaluate_state(observation, action.astype(np.float64))
+                states["actions"].append(action)
                 states["outcomes"].append([reward, info["success"], *(info[key] for key in INFO)])
                 states["rows"].append(state(observation))
-        for key, values in episode.items():
+        for key, values in zip(("actions", "frames", "rewards", "successes"), zip(*episode, strict=True), strict=True):
             kept[key].append(np.array(values[:STEPS]))
     env.close()
-    return {"goals": goals, **{key: np.array(value) for key, value in kept.items()}} | {
-        f"states/{key}": np.array(value, np.float32 if key == "actions" else np.float64)
-        for key, value in states.items()
-    }
+    arrays = {"goals": goals, **{key: np.array(rows) for key, rows in kept.items()}}
+    return arrays | {f"states/{key}": np.array(rows) for key, rows in states.items()}
 
 
 def action_of(expert, observation: np.ndarray, kind: int, generator: np.random.Generator) -> np.ndarray:
