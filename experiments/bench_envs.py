@@ -8,6 +8,7 @@ a busy machine slows all of them alike; what counts are the ratios. `--quick` go
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -18,12 +19,12 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-from contestants import CONTESTANTS, GOALS, STEPS, SUITES, Actions, Case, Stepper
+from contestants import CONTESTANTS, GOALS, KINDS, STEPS, SUITES, Actions, Case, Stepper, envpool
 
 from mtrl.goals import make_goal_sets
 from mtrl.provenance import commit, hardware
@@ -47,38 +48,66 @@ for _ in range(3):
 print(json.dumps({"seconds": seconds, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 """
 """Run in a process of its own: its start is measured from here on, and its memory as a whole."""
+OTHERS = ("upstream", "envpool", "bare")
 
 
-def measure(case: Case, rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Env steps per second of each contestant in each round; they take turns. Whoever is not installed is left out."""
+@dataclass
+class Clock:
+    """Plays a contestant in short turns, and adds up what it does."""
+
+    play: Stepper
+    step: int = STEPS
+    kind: str = ""
+    steps: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
+
+    def run(self, kind: str, seconds: float) -> None:
+        """One turn, of at least one step. Beginning anew is not timed."""
+        self.step = self.step if kind == self.kind else STEPS
+        self.kind = kind
+        spent = 0.0
+        while spent < seconds:
+            if self.step >= STEPS:
+                self.play(kind, 0)
+                self.step = 0
+            self.step += 1
+            began = time.perf_counter()
+            self.steps[kind] += self.play(kind, self.step)
+            spent += time.perf_counter() - began
+        self.seconds[kind] += spent
+
+    def speed(self, kind: str) -> float:
+        """Env steps per second over all turns."""
+        return self.steps[kind] / self.seconds[kind]
+
+
+def measure(case: Case, turns: int, seconds: float) -> list[dict]:
+    """Env steps per second of every contestant with either kind of actions.
+
+    The contestants take short turns, so that a machine that is busy for a while is so for all of them. EnvPool plays
+    one task of the suite after another; its speed is the harmonic mean over tasks, as if all made the same steps.
+    """
     tasks = SUITES[case.suite]
     goals = make_goal_sets([TASKS.get(name) for name in tasks], GOALS, 0)[0]
-    actions = Actions(tasks, case.actions, goals)
-    steppers: dict[str, Stepper] = {}
-    for name, build in CONTESTANTS.items():
-        try:
-            steppers[name] = build(tasks, case, actions, goals)
-        except ModuleNotFoundError as missing:
-            print(f"{name} is left out: {missing}", file=sys.stderr)
-    speeds: dict[str, list[float]] = {name: [] for name in steppers}
-    for _ in range(rounds):
-        for name, play in steppers.items():
-            speeds[name].append(_speed(play, seconds))
-    return speeds
-
-
-def _speed(play: Stepper, seconds: float) -> float:
-    """Env steps per second over about so many seconds."""
-    steps, spent, step = 0, 0.0, STEPS
-    while spent < seconds:
-        if step == STEPS:
-            play(0)
-            step = 0
-        step += 1
-        began = time.perf_counter()
-        steps += play(step)
-        spent += time.perf_counter() - began
-    return steps / spent
+    actions = Actions(tasks, goals)
+    clocks = {name: Clock(build(tasks, case, actions, goals)) for name, build in CONTESTANTS.items()}
+    pools: list[dict[str, float]] = []
+    for turn in range(max(turns, len(tasks))):
+        contestants = list(clocks.values())
+        if turn < len(tasks):
+            with contextlib.suppress(ModuleNotFoundError):
+                contestants.append(Clock(envpool(tasks[turn], case, actions)))
+        for kind in KINDS:
+            for clock in contestants:
+                clock.run(kind, seconds)
+        pools += [{kind: clock.speed(kind) for kind in KINDS} for clock in contestants[len(clocks) :]]
+    rows = []
+    for kind in KINDS:
+        speeds = {name: clock.speed(kind) for name, clock in clocks.items()}
+        if pools:
+            speeds["envpool"] = statistics.harmonic_mean([pool[kind] for pool in pools])
+        rows.append({"case": asdict(case) | {"actions": kind}, "speeds": speeds})
+    return rows
 
 
 def start_up(tasks: Sequence[str], worlds: int, cache: str) -> dict[str, float]:
@@ -103,41 +132,28 @@ def start_ups(quick: bool) -> list[dict]:
 
 
 def cases(quick: bool) -> list[Case]:
-    """All rows, or two of them."""
+    """What is timed; in the quick form little of it."""
     if quick:
-        return [Case("MT1", 8, 1, "random"), Case("MT10", 8, 1, "expert")]
-    return [
-        Case(suite, worlds, threads, actions)
-        for suite in SUITES
-        for actions in ("random", "expert")
-        for worlds in (1, 8, 64)
-        for threads in (1, 2)
-    ]
+        return [Case("MT1", 8, 1), Case("MT10", 8, 1)]
+    return [Case(suite, worlds, threads) for suite in SUITES for worlds in (1, 8, 64) for threads in (1, 2)]
 
 
 def table(rows: Sequence[dict]) -> list[str]:
-    """The rows as Markdown: speeds, and medians over rounds of the ratio of ours to each other one."""
+    """The rows as Markdown: our speed, and its ratio to each other one."""
     lines = [
-        "| suite | actions | worlds a task | threads | native, steps/s | vs upstream | vs EnvPool | vs bare physics |",
+        "| suite | worlds a task | threads | actions | native, steps/s | vs upstream | vs EnvPool | vs bare physics |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         case, speeds = row["case"], row["speeds"]
-        ratios = [_ratio(speeds, other) for other in ("upstream", "envpool", "bare")]
-        cells = [f"{ratio:.2f}" if ratio is not None else "-" for ratio in ratios]
-        speed = statistics.median(speeds["native"])
-        lines.append(
-            f"| {case['suite']} | {case['actions']} | {case['worlds']} | {case['threads']} | {speed:,.0f} | "
-            + " | ".join(cells)
-            + " |"
-        )
+        ratios = [speeds["native"] / speeds[other] if other in speeds else None for other in OTHERS]
+        cells = [
+            *(str(case[name]) for name in ("suite", "worlds", "threads", "actions")),
+            f"{speeds['native']:,.0f}",
+            *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
-
-
-def _ratio(speeds: dict[str, list[float]], other: str) -> float | None:
-    if other not in speeds:
-        return None
-    return statistics.median(ours / theirs for ours, theirs in zip(speeds["native"], speeds[other], strict=True))
 
 
 def page(rows: Sequence[dict], starts: Sequence[dict], command: str) -> str:
@@ -153,12 +169,11 @@ def page(rows: Sequence[dict], starts: Sequence[dict], command: str) -> str:
         + ".",
         "",
         "An env step is five physics steps and a forward pass, with observation, reward, success and autoreset (bare",
-        "physics has none of these). The last three columns are ratios, ours to theirs: medians over rounds in which",
-        "the contestants took turns. *upstream* is Meta-World's own classes in a plain loop in one process, whatever",
-        "the number of threads; *EnvPool* a pool a task, one after another, with as many threads; *bare physics*",
-        "`mj_step` x5 and `mj_forward` on the stripped scenes, called from Python in as many threads. All play the",
-        "same actions, random ones or the scripted experts';",
-        "EnvPool draws its own goals.",
+        "physics has none of these). The last three columns are ratios, ours to theirs; contestants take short turns.",
+        "*upstream* is Meta-World's own classes in a plain loop in one process, whatever the number of threads;",
+        "*EnvPool* one task after another, each with as many threads (harmonic mean over tasks); *bare physics*",
+        "`mj_step` x5 and `mj_forward` on the stripped scenes, called from Python in as many threads, 4 worlds a task.",
+        "All play the same actions, random ones or the scripted experts'; EnvPool draws its own goals.",
         "",
         *table(rows),
         "",
@@ -191,23 +206,23 @@ def _version(package: str) -> str:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two rows, one round")
+    parser.add_argument("--quick", action="store_true", help="little of it, in a minute")
     parser.add_argument("--only", nargs="+", choices=SUITES, help="these suites alone")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each contestant in a row")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each turn")
+    parser.add_argument("--turns", type=int, default=12, help="turns of each contestant, one a task at least")
+    parser.add_argument("--seconds", type=float, default=0.25, help="of each turn")
     parser.add_argument(
         "--output", type=Path, help="write a Markdown page there, and the raw figures beside it as JSON"
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", "Constant.s. may be too high")
-    rounds, seconds = (1, 0.5) if arguments.quick else (arguments.rounds, arguments.seconds)
-    rows = []
+    turns, seconds = (1, 0.1) if arguments.quick else (arguments.turns, arguments.seconds)
+    rows: list[dict] = []
     for case in cases(arguments.quick):
         if arguments.only and case.suite not in arguments.only:
             continue
-        rows.append({"case": asdict(case), "speeds": measure(case, rounds, seconds)})
-        print(table(rows)[-1], flush=True)
+        rows += measure(case, turns, seconds)
+        print("\n".join(table(rows)[-len(KINDS) :]), flush=True)
     starts = start_ups(arguments.quick)
     command = "python experiments/bench_envs.py" + "".join(f" {word}" for word in sys.argv[1:])
     text = page(rows, starts, command)

@@ -13,6 +13,7 @@ from mtrl.envs.suites import MT10, MT50
 from mtrl.goals import EachGoalOnce, GoalSet
 from mtrl.scenes.bank import load_snapshots
 from mtrl.scenes.scene import compiled
+from mtrl.scenes.task import SceneTask
 from mtrl.tasks import TASKS
 from mtrl.vector.build import make_vector_env
 
@@ -23,41 +24,41 @@ STEPS = 150
 """Steps of an episode that are played; then all begin anew, which is not timed."""
 FRAME_SKIP = 5
 
-Stepper = Callable[[int], int]
-"""Plays the step of that number in an episode (0 begins anew, untimed); returns how many env steps it was."""
+Stepper = Callable[[str, int], int]
+"""Plays a step of an episode with a kind of actions (step 0 begins anew, untimed); returns its number of env steps."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table."""
+    """What is timed, with both kinds of actions: two rows of the table."""
 
     suite: str
     worlds: int
     threads: int
-    actions: str
+
+
+KINDS = ("random", "expert")
 
 
 class Actions:
-    """Actions of every task and goal, `[task, goal, step, 4]` float32: random ones, or an expert's.
+    """Actions of every task and goal by kind, `[task, goal, step, 4]` float32: random ones, and the experts'.
 
     Args:
         tasks: Names.
-        kind: `random` or `expert`.
         goals: The goals that the experts play.
     """
 
-    def __init__(self, tasks: Sequence[str], kind: str, goals: GoalSet) -> None:
+    def __init__(self, tasks: Sequence[str], goals: GoalSet) -> None:
         generator = np.random.default_rng(0)
-        shape = (len(tasks), GOALS, STEPS, 4)
-        self.table = generator.uniform(-1, 1, shape).astype(np.float32)
-        if kind == "expert":
-            for task, name in enumerate(tasks):
-                for goal, row in enumerate(goals.rows[task]):
-                    self.table[task, goal] = _expert_actions(name, row)
+        experts = [[_expert_actions(name, row) for row in goals.rows[task]] for task, name in enumerate(tasks)]
+        self.tables = {
+            "random": generator.uniform(-1, 1, (len(tasks), GOALS, STEPS, 4)).astype(np.float32),
+            "expert": np.array(experts),
+        }
 
-    def at(self, step: int, worlds: int) -> np.ndarray:
+    def at(self, kind: str, step: int, worlds: int) -> np.ndarray:
         """For so many worlds of each task, sorted by task, `[world, 4]`."""
-        return self.table[:, np.arange(worlds) % GOALS, step].reshape(-1, 4)
+        return self.tables[kind][:, np.arange(worlds) % GOALS, step].reshape(-1, 4)
 
 
 def _expert_actions(name: str, goal: np.ndarray) -> np.ndarray:
@@ -76,13 +77,13 @@ def native(tasks: Sequence[str], case: Case, actions: Actions, goals: GoalSet) -
     env = make_vector_env(tasks, goal_set=goals, slots_per_task=case.worlds, workers=case.threads, engine="native")
     queues = EachGoalOnce(env.task_id.tolist(), goals.counts)
     queues._queues = {slot: [slot % case.worlds % GOALS] * 2 for slot in range(env.num_envs)}
-    tables = [torch.from_numpy(actions.at(step, case.worlds)) for step in range(STEPS)]
+    tables = {kind: [torch.from_numpy(actions.at(kind, step, case.worlds)) for step in range(STEPS)] for kind in KINDS}
 
-    def play(step: int) -> int:
+    def play(kind: str, step: int) -> int:
         if step == 0:
             env.reset(options={"schedule": queues})
             return 0
-        env.step(tables[step - 1])
+        env.step(tables[kind][step - 1])
         return env.num_envs
 
     return play
@@ -98,13 +99,13 @@ def upstream(tasks: Sequence[str], case: Case, actions: Actions, goals: GoalSet)
         environments[-1]._set_task_called, environments[-1]._partially_observable = True, False
         del environments[-1].sawyer_observation_space
 
-    def play(step: int) -> int:
+    def play(kind: str, step: int) -> int:
         for task, env in enumerate(environments):
             if step == 0:
                 env._last_rand_vec, env._freeze_rand_vec = goals.rows[task][0], True
                 env.reset()
             else:
-                env.step(actions.table[task, 0, step - 1])
+                env.step(actions.tables[kind][task, 0, step - 1])
         return len(tasks) if step else 0
 
     return play
@@ -120,83 +121,92 @@ class _Mended:
 
 
 def bare(tasks: Sequence[str], case: Case, actions: Actions, goals: GoalSet) -> Stepper:
-    """`mj_step` x5 and `mj_forward` on the stripped scenes, from the same starts, the hand sent the same way."""
+    """`mj_step` x5 and `mj_forward` on the stripped scenes, from the same starts, the hand sent the same way.
+
+    Four worlds a task stand for all of them, since each has memory of its own.
+    """
     scene_tasks = [TASKS.get(name).scene_task for name in tasks]
     starts = load_snapshots(scene_tasks, goals.rows)
     worlds = []
     for number, task in enumerate(scene_tasks):
-        models = [copy.copy(compiled(task.scene)) for _ in range(GOALS)]
-        for goal, model in enumerate(models):
+        for goal in range(GOALS):
+            model = copy.copy(compiled(task.scene))
             model.body_pos[:] = starts[number].body_pos[goal]
-        worlds += [(models[w % GOALS], starts[number], w % GOALS, mujoco.MjData(models[0])) for w in range(case.worlds)]
+            worlds.append((model, mujoco.MjData(model), starts[number].state[goal]))
+    targets = {kind: _hand_targets(scene_tasks, table) for kind, table in actions.tables.items()}
     shares = [share.tolist() for share in np.array_split(np.arange(len(worlds)), case.threads)]
     pool = ThreadPoolExecutor(case.threads)
-    targets = _hand_targets(scene_tasks, actions)
 
-    def run(share: list[int], step: int) -> None:
+    def run(share: list[int], kind: str, step: int) -> None:
         for world in share:
-            model, snapshots, goal, data = worlds[world]
+            model, data, start = worlds[world]
             if step == 0:
-                mujoco.mj_setState(model, data, snapshots.state[goal], mujoco.mjtState.mjSTATE_INTEGRATION)
+                mujoco.mj_setState(model, data, start, mujoco.mjtState.mjSTATE_INTEGRATION)
                 continue
-            task = world // case.worlds
-            effort = float(actions.table[task, goal, step - 1, 3])
-            data.mocap_pos[0] = targets[task, goal, step - 1]
+            place = (world // GOALS, world % GOALS, step - 1)
+            effort = float(actions.tables[kind][place][3])
+            data.mocap_pos[0] = targets[kind][place]
             data.ctrl[:] = (effort, -effort)
             mujoco.mj_step(model, data, nstep=FRAME_SKIP)
             mujoco.mj_forward(model, data)
 
-    def play(step: int) -> int:
+    def play(kind: str, step: int) -> int:
         if case.threads == 1:
-            run(shares[0], step)
+            run(shares[0], kind, step)
         else:
-            list(pool.map(run, shares, [step] * len(shares)))
+            list(pool.map(run, shares, [kind] * len(shares), [step] * len(shares)))
         return len(worlds) if step else 0
 
     return play
 
 
-def _hand_targets(scene_tasks: Sequence, actions: Actions) -> np.ndarray:
+def _hand_targets(scene_tasks: Sequence[SceneTask], table: np.ndarray) -> np.ndarray:
     """Where the hand is sent in each step, `[task, goal, step, 3]`."""
-    targets = np.zeros((*actions.table.shape[:3], 3))
+    targets = np.zeros((*table.shape[:3], 3))
     for number, task in enumerate(scene_tasks):
         low, high = (np.array(task.constants[name]) for name in ("hand_low", "hand_high"))
         place = np.tile(task.start.args[0], (GOALS, 1))
         for step in range(STEPS):
-            place = np.clip(place + actions.table[number, :, step, :3] * np.float32(0.01), low, high)
+            place = np.clip(place + table[number, :, step, :3] * np.float32(0.01), low, high)
             targets[number, :, step] = place
     return targets
 
 
-def envpool(tasks: Sequence[str], case: Case, actions: Actions, goals: GoalSet) -> Stepper:
-    """EnvPool's Meta-World: a pool a task, stepped one after another; it draws its own goals."""
+def envpool(task: str, case: Case, actions: Actions) -> Stepper:
+    """EnvPool's environment of one task of the suite; it draws its own goals.
+
+    One task at a time, since each of its worlds takes about 18 MB.
+
+    Raises:
+        ModuleNotFoundError: EnvPool is not installed.
+    """
     import envpool as package
 
-    pools = [
-        package.make_gymnasium(_envpool_id(name), num_envs=case.worlds, num_threads=case.threads, seed=0)
-        for name in tasks
-    ]
-    tables = actions.table[:, np.arange(case.worlds) % GOALS]
+    words = task.removesuffix("-v3").split("-")
+    pool = package.make_gymnasium(
+        "MetaWorld/" + "".join(word.capitalize() for word in words) + "-v3",
+        num_envs=case.worlds,
+        batch_size=case.worlds,
+        num_threads=case.threads,
+        seed=0,
+        partially_observable=False,
+    )
+    number = SUITES[case.suite].index(task)
+    tables = {kind: table[number, np.arange(case.worlds) % GOALS] for kind, table in actions.tables.items()}
 
-    def play(step: int) -> int:
-        for task, pool in enumerate(pools):
-            if step == 0:
-                pool.reset()
-            else:
-                pool.step(tables[task, :, step - 1])
-        return len(pools) * case.worlds if step else 0
+    def play(kind: str, step: int) -> int:
+        if step == 0:
+            pool.reset()
+            return 0
+        pool.step(tables[kind][:, step - 1])
+        return case.worlds
 
     return play
-
-
-def _envpool_id(name: str) -> str:
-    words = name.removesuffix("-v3").split("-")
-    return "MetaWorld/" + "".join(word.capitalize() for word in words) + "-v3"
 
 
 CONTESTANTS: dict[str, Callable[[Sequence[str], Case, Actions, GoalSet], Stepper]] = {
     "native": native,
     "upstream": upstream,
-    "envpool": envpool,
     "bare": bare,
 }
+"""Those that play all tasks of a suite at once."""
