@@ -156,6 +156,11 @@ class SAC(OffPolicyAlgorithm):
         mean, _ = self._policy(obs, task_id)
         return torch.tanh(mean) * self._action_mask[task_id]
 
+    def compile(self) -> None:
+        """Compiles the networks."""
+        for network in (self.actor, self.critics, self.target_critics):
+            network.compile()
+
     def update(self, batch: Batch) -> Metrics:
         """One step each of critics, actor and temperatures, then of the target critics."""
         self._anneal()

@@ -99,7 +99,8 @@ def main(**options: Any) -> None:
     Args:
         **options: Fields of `mtrl.RunConfig` to change for the training run.
     """
-    run = mtrl.train("custom_task:ARM-AND-PENDULUM", agent="quick", **{"steps_per_task": 30_000, **options})
+    small = {"steps_per_task": 30_000, "slots_per_task": 4}
+    run = mtrl.train("custom_task:ARM-AND-PENDULUM", agent="quick", **{**small, **options})
     print(f"success {run.evaluate(goals='heldout').success_any:.3f} on goals never trained on")
     mtrl.train("custom_task:ARM-AND-PENDULUM", agent="zero")
     print(mtrl.compare("runs/ARM-AND-PENDULUM"))

@@ -84,6 +84,9 @@ class OffPolicyAlgorithm(abc.ABC):
     def begin_episodes(self, mask: torch.Tensor) -> None:  # noqa: B027 - most agents have no memory
         """New episodes begin where `mask` is set. Nothing to do without memory."""
 
+    def compile(self) -> None:  # noqa: B027 - not every agent can
+        """Compiles what it can of its networks; numbers then differ by rounding from those of the plain form."""
+
     @abc.abstractmethod
     def update(self, batch: Batch) -> Metrics:
         """One gradient step of everything that learns. Losses are computed per task (`[task]`)."""

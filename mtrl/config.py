@@ -97,6 +97,8 @@ class RunConfig:
     """Environments of each task that are stepped together."""
     workers: int = 0
     """Worker processes, or threads of the native engine, that step environments; 0 takes one less than the cores."""
+    compile: bool = False
+    """Compile networks and the native engine's rules: a minute at the start, then faster. Needs a C++ compiler."""
     random_progress: bool = False
     """Begin each slot's first training episode at a random step, so that slots do not end together (native engine)."""
     device: str = "auto"

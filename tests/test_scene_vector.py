@@ -1,6 +1,7 @@
 """The native engine's vector environment: contract, bank, failing physics, exact resume."""
 
 import io
+import shutil
 import warnings
 
 import numpy as np
@@ -185,7 +186,7 @@ def test_goals_can_be_drawn_anew(roll):
     fresh = GoalSet("fresh", (roll.sample_goals(3, 99),))
     env.set_goals(fresh)
     last = play(env, scene_tasks.HORIZON)[-1]
-    index = env._goal
+    index = env._episodes.goal
     np.testing.assert_array_equal(last[0][:, 4:6], np.float32(fresh.rows[0][index]))
     with pytest.raises(UserError, match="keep the numbers"):
         env.set_goals(GoalSet("more", (roll.sample_goals(4, 99),)))
@@ -195,7 +196,7 @@ def test_worlds_without_a_goal_rest(roll):
     env = build(slots=2, goals=3)
     env.reset(options={"schedule": EachGoalOnce([0, 0], [3])})
     play(env, scene_tasks.HORIZON)
-    assert env._goal.tolist() == [2, INACTIVE]
+    assert env._episodes.goal.tolist() == [2, INACTIVE]
     qpos = env._engine.groups[0].batch.bind("qpos")
     rows = qpos.copy()
     step = play(env, 1)[0]
@@ -296,3 +297,27 @@ class TestMessages:
         task = toy_task("plain")
         with pytest.raises(UserError, match="task 'plain' has no MuJoCo scene"):
             _ = task.scene_task
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_compiled_rules_give_the_same_within_rounding():
+    plain, fast = (build(("reach-v3", "door-close-v3"), slots=2, goals=3) for _ in range(2))
+    fast.compile()
+    for env in (plain, fast):
+        env.reset(seed=1)
+    for ours, theirs in zip(play(fast, 20), play(plain, 20), strict=True):
+        for a, b in zip([*ours[:4], *ours[4].values()], [*theirs[:4], *theirs[4].values()], strict=True):
+            assert torch.allclose(a.double(), b.double(), atol=1e-6)
+    for name, value in plain.metrics.items():
+        assert torch.allclose(fast.metrics[name], value, atol=1e-9)
+
+
+def test_compiling_without_a_compiler_is_explained(roll, monkeypatch):
+    monkeypatch.setenv("CXX", "nowhere")
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("nowhere",))
+    monkeypatch.setenv("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
+    env = build()
+    env.compile()
+    env.reset()
+    with pytest.raises(UserError, match="install a C\\+\\+ compiler"):
+        play(env, 1)

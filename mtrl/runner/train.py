@@ -121,6 +121,9 @@ def _run(experiment: Experiment) -> None:
 
 def _train(experiment: Experiment, agent: OffPolicyAlgorithm, goals: GoalSet) -> None:
     with closing(experiment.build_env(goals, experiment.config.slots_per_task)) as env:
+        if experiment.config.compile:
+            agent.compile()
+            env.compile()
         Session(experiment, OffPolicyLoop(agent, env, experiment.config), agent, goals).run()
 
 

@@ -8,21 +8,20 @@ import gymnasium
 import numpy as np
 import torch
 
+from mtrl.compiling import compiled
 from mtrl.errors import UserError
-from mtrl.goals import INACTIVE, GoalSchedule, GoalSet, ResampleGoals
+from mtrl.goals import GoalSet
 from mtrl.scenes.bank import load_snapshots
 from mtrl.scenes.camera import ScenePictures
 from mtrl.scenes.columns import Columns
+from mtrl.scenes.episodes import Episodes
 from mtrl.scenes.native import NativeEngine
 from mtrl.scenes.scene import Scene, Viewpoint
-from mtrl.scenes.task import Layout
+from mtrl.scenes.task import Layout, Outcome
 from mtrl.tasks import TaskDefinition
 from mtrl.types import Actions, Flags, Observations, Rewards, State
 from mtrl.vector.contract import StepInfo, TaskVectorEnv, schedule_of
 from mtrl.vector.processes import default_workers
-
-RANDOM_PROGRESS = 7
-"""Which of the random streams under the environment's seed draws the initial progress."""
 
 
 class SceneVectorEnv(TaskVectorEnv):
@@ -63,6 +62,7 @@ class SceneVectorEnv(TaskVectorEnv):
         ordered = tuple(scene_tasks[place] for place in self._order)
         layout = Layout(ordered, (slots_per_task,) * len(ordered), goal_visible)
         self._evaluator = self._rules.lay_out(layout)
+        self._judge = self._evaluator.evaluate
         self._engine = NativeEngine(layout, self._threads)
         self._memory = Columns.empty(layout.worlds, self._rules.memory, layout.dtype, layout.device)
         # Slot k of a task is world k of that task, wherever the rules want the task.
@@ -70,13 +70,9 @@ class SceneVectorEnv(TaskVectorEnv):
         self._world = self._position[task_id] * slots_per_task + np.arange(self.num_envs) % slots_per_task
         self._world_of_slot = _unless_trivial(self._world)
         self._slot_of_world = _unless_trivial(np.argsort(self._world))
-        self._horizon = np.array([task.horizon for task in definitions])[task_id]
+        horizon = np.array([task.horizon for task in definitions])[task_id]
+        self._episodes = Episodes(horizon, [goal_set.counts[task] for task in task_id])
         self._set_snapshots(goal_set)
-        self._seed = 0
-        self._schedule: GoalSchedule | None = None
-        self._goal = np.full(self.num_envs, INACTIVE, np.int64)
-        self._next_goal = self._goal.copy()
-        self._elapsed = np.zeros(self.num_envs, np.int64)
         self._faults = np.zeros(len(definitions), np.int64)
         self._obs = torch.zeros(self.num_envs, self._rules.obs_dim)
         self._ready = False
@@ -127,51 +123,51 @@ class SceneVectorEnv(TaskVectorEnv):
         table = self._by_slot(self._outcome.metrics())
         return {name: table[:, column].to(self.device) for column, name in enumerate(self._rules.metrics)}
 
+    def compile(self) -> None:
+        """See `TaskVectorEnv.compile`: the rules, whose many small operations cost most where worlds are few."""
+        evaluate, views, memory = self._evaluator.evaluate, self._engine.views, self._memory
+
+        def tensors(action: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+            outcome = evaluate(views, action, memory)
+            return outcome.observation, outcome.reward, outcome.success, outcome.terminated, outcome.metrics()
+
+        fast = compiled(tensors, f"the rules of {self.tasks[0].name}")
+
+        def judge(_views: Columns, action: torch.Tensor, _memory: Columns) -> Outcome:
+            observation, reward, success, terminated, metrics = fast(action)
+            return Outcome(observation, reward, success, terminated, lambda: metrics)
+
+        self._judge = judge
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
         """See `TaskVectorEnv.reset`."""
         self._finish()
-        self._seed = self._seed if seed is None else int(seed)
-        if self._seed < 0:
-            raise UserError(f"seed {self._seed} is negative: use 0 or more")
-        counts = [self.goal_set.counts[task] for task in self._task_of_slot]
-        self._schedule = schedule_of(options) or ResampleGoals(counts, self._seed)
-        slots = np.arange(self.num_envs)
-        self._goal[:] = [self._schedule.first(slot) for slot in slots.tolist()]
-        self._draw_next(slots)
-        self._elapsed[:] = 0
-        if (options or {}).get("random_progress"):
-            generator = np.random.default_rng([self._seed, RANDOM_PROGRESS])
-            self._elapsed[:] = generator.integers(0, self._horizon)
+        progress = bool((options or {}).get("random_progress"))
+        self._episodes.begin(seed, schedule_of(options), random_progress=progress)
         self._obs = torch.zeros_like(self._obs)
-        self._begin(slots[self._goal != INACTIVE])
+        self._begin(np.flatnonzero(self._episodes.active))
         self._heed_inactive()
         self._ready = True
-        goal, active = torch.from_numpy(self._goal.copy()), torch.from_numpy(self._goal != INACTIVE)
+        goal, active = torch.from_numpy(self._episodes.goal.copy()), torch.from_numpy(self._episodes.active)
         return self._obs.clone().to(self.device), {
             "goal_index": goal.to(self.device),
             "active": active.to(self.device),
         }
 
-    def _draw_next(self, slots: np.ndarray) -> None:
-        assert self._schedule is not None
-        for slot in slots.tolist():
-            active = self._goal[slot] != INACTIVE
-            self._next_goal[slot] = self._schedule.following(slot) if active else INACTIVE
-
     def _begin(self, slots: np.ndarray) -> None:
         """Puts slots at the start of their goals."""
         for task in np.unique(self._task_of_slot[slots]).tolist():
             own = slots[self._task_of_slot[slots] == task]
-            goals = self._goal[own]
+            goals = self._episodes.goal[own]
             self._engine.place(int(self._position[task]), own % self._per_task, self._snapshots[task], goals)
             rows = torch.from_numpy(goals)
             self._memory.table[torch.from_numpy(self._world[own])] = self._first_memory[task][rows]
             self._obs[torch.from_numpy(own)] = self._first_obs[task][rows]
 
     def _heed_inactive(self) -> None:
-        active = self._goal != INACTIVE
+        active = self._episodes.active
         self._all_active = bool(active.all())
         by_world = np.empty_like(active)
         by_world[self._world] = active
@@ -213,15 +209,13 @@ class SceneVectorEnv(TaskVectorEnv):
     def _conclude(self, failed: torch.Tensor | None) -> tuple[Observations, Rewards, Flags, Flags, StepInfo]:
         """Judges the state, ends episodes and begins the next ones."""
         with torch.inference_mode():
-            self._outcome = outcome = self._evaluator.evaluate(self._engine.views, self._action, self._memory)
+            self._outcome = outcome = self._judge(self._engine.views, self._action, self._memory)
         # What is made from here on may be used in a backward pass.
         obs = self._by_slot(outcome.observation).to(torch.float32)
         reward = self._by_slot(outcome.reward).to(torch.float32)
         success = self._by_slot(outcome.success).clone()
-        goal = torch.from_numpy(self._goal.copy())
-        active = goal != INACTIVE
-        self._elapsed += 1
-        truncated = torch.from_numpy(self._elapsed >= self._horizon)
+        goal, active = torch.from_numpy(self._episodes.goal.copy()), torch.from_numpy(self._episodes.active)
+        truncated = torch.from_numpy(self._episodes.stepped())
         terminated = (
             torch.zeros_like(truncated) if outcome.terminated is None else self._by_slot(outcome.terminated).clone()
         )
@@ -251,11 +245,10 @@ class SceneVectorEnv(TaskVectorEnv):
 
     def _end(self, slots: np.ndarray) -> None:
         """Ends the episodes of these slots and begins their next ones, where there are any."""
-        self._goal[slots] = self._next_goal[slots]
-        self._elapsed[slots] = 0
-        self._draw_next(slots)
-        done = slots[self._goal[slots] == INACTIVE]
-        self._begin(slots[self._goal[slots] != INACTIVE])
+        self._episodes.end(slots)
+        playing = self._episodes.active[slots]
+        self._begin(slots[playing])
+        done = slots[~playing]
         if len(done):
             self._obs[torch.from_numpy(done)] = 0
             self._heed_inactive()
@@ -278,19 +271,15 @@ class SceneVectorEnv(TaskVectorEnv):
 
     def get_state(self) -> State:
         """See `TaskVectorEnv.get_state`: the whole state of every simulation."""
-        if not self._ready or self._stepping is not None or self._schedule is None:
+        if not self._ready or self._stepping is not None:
             raise RuntimeError("get_state is for between steps, after a reset")
         return {
             "tasks": [task.name for task in self.tasks],
-            "seed": self._seed,
-            "goal": self._goal.tolist(),
-            "next_goal": self._next_goal.tolist(),
-            "elapsed": self._elapsed.tolist(),
+            **self._episodes.get_state(),
             "faults": self._faults.tolist(),
             "obs": self._obs.clone(),
             "memory": self._memory.table.clone(),
             "simulations": self._engine.get_state(),
-            "schedule": self._schedule.get_state(),
         }
 
     def set_state(self, state: State) -> Observations:
@@ -303,13 +292,9 @@ class SceneVectorEnv(TaskVectorEnv):
             raise UserError(
                 "the saved environment has other tasks, slots or another engine than this one: build it as it was saved"
             )
-        if self._schedule is None:
-            self._schedule = ResampleGoals([self.goal_set.counts[task] for task in self._task_of_slot], self._seed)
         self._finish()
-        self._schedule.set_state(state["schedule"])
-        self._seed = state["seed"]
-        self._goal[:], self._next_goal[:] = state["goal"], state["next_goal"]
-        self._elapsed[:], self._faults[:] = state["elapsed"], state["faults"]
+        self._episodes.set_state(state)
+        self._faults[:] = state["faults"]
         self._obs = state["obs"].clone()
         self._memory.table[:] = state["memory"]
         self._engine.set_state(state["simulations"])
@@ -319,7 +304,7 @@ class SceneVectorEnv(TaskVectorEnv):
 
     def render_slot(self, slot: int) -> np.ndarray:
         """See `TaskVectorEnv.render_slot`; the scene is drawn with everything that only looks."""
-        if not 0 <= slot < self.num_envs or self._goal[slot] == INACTIVE:
+        if not 0 <= slot < self.num_envs or not self._episodes.active[slot]:
             raise UserError(f"slot {slot} plays nothing that could be rendered")
         task = int(self._position[self._task_of_slot[slot]])
         scene, state, body_pos = self._engine.simulation_of(task, slot % self._per_task)

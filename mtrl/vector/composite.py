@@ -24,6 +24,11 @@ class _PartSchedule:
     def following(self, slot: int) -> int:
         return self._whole.following(self._slots[slot])
 
+    def compile(self) -> None:
+        """See `TaskVectorEnv.compile`."""
+        for part in self._parts:
+            part.compile()
+
     def get_state(self) -> State:
         return {}
 

@@ -111,6 +111,9 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv, abc.ABC):
         self.step_async(actions)
         return self.step_wait()
 
+    def compile(self) -> None:
+        """Compiles the torch code of a step, where an engine has some: the first step takes long, the others less."""
+
     @abc.abstractmethod
     def get_state(self) -> State:
         """All that is needed to go on exactly, schedule included. Not while a step is under way."""

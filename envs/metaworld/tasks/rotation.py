@@ -21,7 +21,7 @@ def quaternion_of(matrix: torch.Tensor) -> torch.Tensor:
     forms = matrix.new_empty(len(matrix), 4, 4)
     forms[:, :3, :3] = m + m.transpose(1, 2)
     forms.diagonal(dim1=1, dim2=2)[:, :3] += 1 - trace
-    torch.sub(matrix[:, (7, 2, 3)], matrix[:, (5, 6, 1)], out=forms[:, :3, 3])
+    forms[:, :3, 3] = matrix[:, (7, 2, 3)] - matrix[:, (5, 6, 1)]
     forms[:, 3, :3] = forms[:, :3, 3]
     forms[:, 3, 3:] = 1 + trace
     choice = torch.cat((diagonal, trace), dim=1).argmax(1)

@@ -173,8 +173,8 @@ class SawyerEvaluator(Evaluator):
         work["previous"][:] = memory["frame"]
         memory["frame"][:] = work.table[:, :FRAME]  # as it is before clipping
         for hand in (work["hand"], work["previous"][:, :3]):
-            torch.minimum(hand.clamp_(min=self._low), self._high, out=hand)
-        torch.add(views["right_finger"], views["left_finger"], out=work["tcp"]).div_(2)
+            hand.clamp_(self._low, self._high)
+        work["tcp"][:] = (views["right_finger"] + views["left_finger"]).div_(2)
         work["effort"][:] = action[:, 3]  # not clipped: upstream's rewards read the action as it is given
         for function, start, stop, constants in self._grips:
             rows = (views.rows(start, stop), memory.rows(start, stop), work.rows(start, stop))
@@ -196,8 +196,8 @@ class SawyerEvaluator(Evaluator):
         work = self._work
         work["hand"][:] = views["hand"]
         gap = torch.linalg.vector_norm(views["right_claw"] - views["left_claw"], dim=-1)
-        torch.clamp(gap.div_(0.1), 0, 1, out=work["opening"])
-        torch.add(views["object"], self._offset, out=work["object"])
+        work["opening"][:] = gap.div_(0.1).clamp_(0, 1)
+        work["object"][:] = views["object"] + self._offset
         for family, start, stop in self._ranges:
             if family.displace is not None:
                 work.rows(start, stop)["object"].add_(family.displace(views.rows(start, stop)))
@@ -205,7 +205,7 @@ class SawyerEvaluator(Evaluator):
         if self._any_matrix:
             quaternion = torch.where(self._uses_matrix, quaternion_of(views["matrix"]), quaternion)
         work["quaternion"][:] = quaternion
-        torch.add(views["second"], self._second_offset, out=work["second"])
+        work["second"][:] = views["second"] + self._second_offset
         work["second_quaternion"][:] = views["second_quaternion"]
         if self._layout.goal_visible:
             work["goal"][:] = memory["target"]
