@@ -171,6 +171,21 @@ def test_state_goes_through_a_file_and_resumes_to_the_last_bit(roll):
         build(slots=2).set_state(env.get_state())
 
 
+def test_what_is_returned_may_be_written_to(roll):
+    env, twin = build(), build()
+    for one in (env, twin):
+        one.reset(seed=2)
+    for _, action in zip(range(30), actions(env), strict=False):
+        given = env.step(action)
+        expected = twin.step(action)
+        final = given[4]["final_obs"].clone()
+        given[0].fill_(9)
+        assert torch.equal(given[4]["final_obs"], final) and torch.equal(final, expected[4]["final_obs"])
+        for tensor in (*given[1:4], *given[4].values()):
+            tensor.fill_(1)
+    assert torch.equal(env.get_state()["obs"], twin.get_state()["obs"])
+
+
 def test_random_progress_spreads_the_ends_of_episodes(roll):
     env = build(slots=30)
     env.reset(seed=0, options={"random_progress": True})

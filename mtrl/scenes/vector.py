@@ -229,10 +229,10 @@ class SceneVectorEnv(TaskVectorEnv):
             obs, reward = obs * active.unsqueeze(1), reward * active
             success, terminated, truncated = success & active, terminated & active, truncated & active
         ended = terminated | truncated
-        self._obs, final_obs = obs, obs
+        # Three tensors: the caller may write to either of his.
+        self._obs, final_obs = obs.clone(), obs
         slots = np.flatnonzero(ended.numpy())
         if len(slots):
-            self._obs = obs.clone()
             self._end(slots)
         info: StepInfo = {
             "success": success,
@@ -257,7 +257,7 @@ class SceneVectorEnv(TaskVectorEnv):
         self, reward: Rewards, terminated: Flags, truncated: Flags, info: StepInfo
     ) -> tuple[Observations, Rewards, Flags, Flags, StepInfo]:
         """The results on the device, as tensors that nobody writes to again."""
-        obs = self._obs.clone()  # what is kept here is written to when episodes begin
+        obs = self._obs.clone()
         if self.device.type != "cpu":
             obs, reward, terminated, truncated = (part.to(self.device) for part in (obs, reward, terminated, truncated))
             info = {key: value.to(self.device) for key, value in info.items()}  # pyright: ignore
