@@ -10,9 +10,12 @@ from mtrl.goals import make_goal_sets
 from mtrl.vector.processes import ProcessVectorEnv
 
 stable_baselines3 = pytest.importorskip("stable_baselines3", reason="the extra sb3 is not installed")
+from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback  # noqa: E402
 from stable_baselines3.common.vec_env import VecMonitor  # noqa: E402
 
+import mtrl.sb3  # noqa: E402
 from mtrl.sb3 import SB3VecEnv  # noqa: E402
+from mtrl.scenes.vector import SceneVectorEnv  # noqa: E402
 
 
 @pytest.fixture
@@ -86,6 +89,27 @@ def test_its_agents_train_are_saved_and_loaded(build, tmp_path, algorithm, polic
     loaded = getattr(stable_baselines3, algorithm).load(tmp_path / "agent.zip", device="cpu")
     expected = agent.predict(obs, deterministic=True)[0]
     assert np.array_equal(loaded.predict(obs, deterministic=True)[0], expected)
+
+
+@pytest.mark.parametrize("algorithm", ["SAC", "PPO"])
+def test_its_agents_train_natively_with_callbacks_and_go_on_after_loading(tmp_path, algorithm):
+    env, other = (VecMonitor(mtrl.sb3.make("MT3", slots_per_task=2, workers=1)) for _ in range(2))
+    assert isinstance(env.unwrapped.env, SceneVectorEnv)
+    options = {"learning_starts": 12} if algorithm == "SAC" else {"n_steps": 8, "batch_size": 16}
+    kind = getattr(stable_baselines3, algorithm)
+    callbacks = [
+        CheckpointCallback(4, str(tmp_path), name_prefix="model"),
+        EvalCallback(other, n_eval_episodes=6, eval_freq=5, best_model_save_path=str(tmp_path / "best"), verbose=0),
+    ]
+    kind("MlpPolicy", env, device="cpu", seed=0, **options).learn(48, callback=callbacks)
+    newest = max(tmp_path.glob("model_*.zip"), key=lambda path: int(path.stem.split("_")[1]))
+    assert (tmp_path / "best" / "best_model.zip").is_file()
+    loaded = kind.load(newest, env=env, device="cpu")
+    before = loaded.num_timesteps
+    loaded.learn(24, reset_num_timesteps=False)
+    assert loaded.num_timesteps >= before + 24
+    assert callbacks[1].last_mean_reward > 0
+    env.close(), other.close()
 
 
 def test_wrong_use_is_one_clear_line(build):
