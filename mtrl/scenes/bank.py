@@ -23,6 +23,8 @@ from mtrl.scenes.snapshots import Snapshots, make_snapshots
 from mtrl.scenes.task import SceneTask
 
 FORMAT = "1"
+MANY = 5
+"""Tasks whose starts take long enough to say so where no progress bar can be drawn."""
 _MACHINERY = (columns, reading, scene, simulation, snapshots)
 
 
@@ -51,6 +53,8 @@ def load_snapshots(tasks: Sequence[SceneTask], goals: Sequence[GoalRows], thread
     if not missing:
         return found  # pyright: ignore[reportReturnType] - none is None
     title = f"Preparing the starts of {len(missing)} task{'s' * (len(missing) > 1)}"
+    if len(missing) >= MANY and not sys.stderr.isatty():
+        print(f"{title} ...", file=sys.stderr)
     for number in tqdm(missing, desc=title, unit="task", file=sys.stderr, disable=None, leave=False):
         found[number] = make_snapshots(tasks[number], goals[number], threads)
         if (path := paths[number]) is not None:

@@ -21,7 +21,7 @@ from mtrl.scenes.task import Layout, Outcome
 from mtrl.tasks import TaskDefinition
 from mtrl.types import Actions, Flags, Observations, Rewards, State
 from mtrl.vector.contract import StepInfo, TaskVectorEnv, schedule_of
-from mtrl.vector.processes import default_workers
+from mtrl.vector.processes import available_cores, default_workers
 
 
 class SceneVectorEnv(TaskVectorEnv):
@@ -55,7 +55,7 @@ class SceneVectorEnv(TaskVectorEnv):
     ) -> None:
         task_id = np.repeat(np.arange(len(definitions)), slots_per_task)
         super().__init__([task.spec for task in definitions], task_id.tolist(), goal_set, torch.device(device))
-        self._task_of_slot, self._per_task, self._threads = task_id, slots_per_task, workers or default_workers()
+        self._task_of_slot, self._per_task = task_id, slots_per_task
         scene_tasks = [task.scene_task for task in definitions]
         self._rules = scene_tasks[0].rules
         self._order = np.array(self._rules.order([task.name for task in scene_tasks]))
@@ -63,7 +63,7 @@ class SceneVectorEnv(TaskVectorEnv):
         layout = Layout(ordered, (slots_per_task,) * len(ordered), goal_visible)
         self._evaluator = self._rules.lay_out(layout)
         self._judge = self._evaluator.evaluate
-        self._engine = NativeEngine(layout, self._threads)
+        self._engine = NativeEngine(layout, workers or default_workers())
         self._memory = Columns.empty(layout.worlds, self._rules.memory, layout.dtype, layout.device)
         # Slot k of a task is world k of that task, wherever the rules want the task.
         self._position = np.argsort(self._order)
@@ -88,7 +88,7 @@ class SceneVectorEnv(TaskVectorEnv):
 
     def _set_snapshots(self, goal_set: GoalSet) -> None:
         scene_tasks = [self._engine.layout.tasks[position] for position in self._position]
-        self._snapshots = load_snapshots(scene_tasks, goal_set.rows, self._threads)
+        self._snapshots = load_snapshots(scene_tasks, goal_set.rows, threads=available_cores())
         visible = self._engine.layout.goal_visible
         self._first_obs = [
             torch.from_numpy(starts.visible if visible else starts.hidden).to(torch.float32)

@@ -22,10 +22,14 @@ from mtrl.vector.shared import SharedArrays
 from mtrl.vector.worker import STEP, WorkerSetup, WorkerTask
 
 
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_workers() -> int:
     """One less than the cores this process may use, for the learner has one; at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores - 1)
+    return max(1, available_cores() - 1)
 
 
 class ProcessVectorEnv(TaskVectorEnv):
