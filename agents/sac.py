@@ -24,6 +24,7 @@ from mtrl.algorithm import (
     OffPolicyAlgorithm,
     Problem,
 )
+from mtrl.compiling import compile_networks
 from mtrl.config import Bounds, check_bounds
 from mtrl.errors import UserError
 from mtrl.types import Actions, Observations, State, TaskIds
@@ -158,8 +159,7 @@ class SAC(OffPolicyAlgorithm):
 
     def compile(self) -> None:
         """Compiles the networks."""
-        for network in (self.actor, self.critics, self.target_critics):
-            network.compile()
+        compile_networks((self.actor, self.critics, self.target_critics))
 
     def update(self, batch: Batch) -> Metrics:
         """One step each of critics, actor and temperatures, then of the target critics."""

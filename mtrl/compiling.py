@@ -1,12 +1,13 @@
 """Compiling torch code, where a run asks for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
 
 from mtrl.errors import UserError
 
+VARIANTS = 64
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -32,3 +33,11 @@ def compiled(function: Function, what: str) -> Function:
             ) from error
 
     return call  # pyright: ignore[reportReturnType] - the same signature
+
+
+def compile_networks(networks: Iterable[torch.nn.Module]) -> None:
+    """Has networks compile themselves when they are first called; their parameters and names stay as they are."""
+    # Each network is called with and without gradients, for batches and for slots: more variants than torch expects.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, VARIANTS)
+    for network in networks:
+        network.compile()
