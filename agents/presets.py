@@ -27,11 +27,11 @@ _sac("mtmhsac", "multi_head", "multi-task SAC with a head for each task (Meta-Wo
 _small = NetworkConfig("multi_head", width=256, depth=2, layer_norm=True)
 _quick = RunConfig(
     agent="quick",
-    steps_per_task=350_000,
+    steps_per_task=420_000,
     slots_per_task=16,
     warmup_steps=2_400,
     replay=ReplayConfig(capacity_per_task=150_000),
-    evaluation=EvaluationConfig(every=50_000, goals=10),
+    evaluation=EvaluationConfig(every=60_000, goals=10),
     algorithm=replace(
         SACConfig(),
         actor=_small,
@@ -45,8 +45,8 @@ _quick = RunConfig(
         temperature_learning_rate=1e-3,
         initial_temperature=0.1,
         target_entropy_per_action=-0.5,
-        anneal_after=13_000,
-        anneal_updates=8_000,
+        anneal_after=16_000,
+        anneal_updates=9_000,
     ),
 )
 AGENTS.register(
