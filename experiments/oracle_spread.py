@@ -56,8 +56,7 @@ The lines of upstream on later versions show how far MuJoCo's versions are apart
 largest of them, engine `{engine}`: {verdict}
 
 Where that is exceeded, the installed MuJoCo is what differs, as upstream's classes have the same figures on it (below).
-In disassemble the hand throws the nut during the reset of one of the goals: on the oracle itself, a goal moved by
-0.1 mm changes that reset observation by 8e-2.
+In disassemble the hand throws the nut during the reset of one of the goals, which makes small differences large.
 
 Not from the oracle but from upstream's classes on the same MuJoCo, the engine (which observes and rewards in single
 precision) is apart by:
