@@ -1,3 +1,5 @@
+# pyright: reportAttributeAccessIssue=false, reportFunctionMemberAccess=false
+# MuJoCo's bindings come without type stubs.
 """Whom experiments/bench_envs.py compares: functions that build what is timed."""
 
 import copy

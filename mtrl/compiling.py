@@ -21,12 +21,14 @@ def compiled(function: Function, what: str) -> Function:
     Raises:
         UserError: At the first call, where there is no C++ compiler.
     """
+    from torch._dynamo.exc import BackendCompilerFailed  # a second of importing that few runs need
+
     fast = torch.compile(function, dynamic=False)
 
     def call(*arguments: Any) -> Any:
         try:
             return fast(*arguments)
-        except torch._dynamo.exc.BackendCompilerFailed as error:
+        except BackendCompilerFailed as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
                 f"{what} cannot be compiled ({reason}): install a C++ compiler (Debian: g++), or leave out --compile"
@@ -37,6 +39,8 @@ def compiled(function: Function, what: str) -> Function:
 
 def compile_networks(networks: Iterable[torch.nn.Module]) -> None:
     """Has networks compile themselves when they are first called; their parameters and names stay as they are."""
+    import torch._dynamo
+
     # Each network is called with and without gradients, for batches and for slots: more variants than torch expects.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, VARIANTS)
     for network in networks:

@@ -176,3 +176,11 @@ def test_a_part_that_cannot_be_built_leaves_nothing_behind(registered):
     with pytest.raises(UserError, match="task 'broken'"):
         make_vector_env(["first", "broken"], goal_set=toy_goals(FIRST, broken))
     assert worker_processes(os.getpid()) == before
+
+
+def test_compiling_reaches_every_part(registered, monkeypatch):
+    env, asked = build(), []
+    for part in env._parts:
+        monkeypatch.setattr(part, "compile", lambda part=part: asked.append(part))
+    env.compile()
+    assert asked == list(env._parts)

@@ -56,9 +56,9 @@ def load_snapshots(tasks: Sequence[SceneTask], goals: Sequence[GoalRows], thread
     if len(missing) >= MANY and not sys.stderr.isatty():
         print(f"{title} ...", file=sys.stderr)
     for number in tqdm(missing, desc=title, unit="task", file=sys.stderr, disable=None, leave=False):
-        found[number] = make_snapshots(tasks[number], goals[number], threads)
+        starts = found[number] = make_snapshots(tasks[number], goals[number], threads)
         if (path := paths[number]) is not None:
-            _write(path, found[number])
+            _write(path, starts)
     return found  # pyright: ignore[reportReturnType] - none is None any more
 
 
@@ -73,7 +73,7 @@ def _path(task: SceneTask, goals: GoalRows) -> Path | None:
     machinery = [Path(module.__file__) for module in _MACHINERY if module.__file__]
     for path in sorted({*machinery, *sources}):
         digest.update(path.read_bytes())
-    digest.update(_model_bytes(compiled(task.scene)))
+    digest.update(_model_bytes(compiled(task.scene)).tobytes())
     digest.update(np.ascontiguousarray(goals).tobytes())
     return cache_folder() / f"{task.name.replace('/', '-')}-{digest.hexdigest()[:24]}.npz"
 

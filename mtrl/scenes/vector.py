@@ -127,7 +127,7 @@ class SceneVectorEnv(TaskVectorEnv):
         """See `TaskVectorEnv.compile`: the rules, whose many small operations cost most where worlds are few."""
         evaluate, views, memory = self._evaluator.evaluate, self._engine.views, self._memory
 
-        def tensors(action: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        def tensors(action: torch.Tensor) -> tuple[Any, ...]:
             outcome = evaluate(views, action, memory)
             return outcome.observation, outcome.reward, outcome.success, outcome.terminated, outcome.metrics()
 

@@ -24,11 +24,6 @@ class _PartSchedule:
     def following(self, slot: int) -> int:
         return self._whole.following(self._slots[slot])
 
-    def compile(self) -> None:
-        """See `TaskVectorEnv.compile`."""
-        for part in self._parts:
-            part.compile()
-
     def get_state(self) -> State:
         return {}
 
@@ -111,6 +106,11 @@ class CompositeVectorEnv(TaskVectorEnv):
             "active": self._join([part["active"] for part in infos]),
         }
         return self._join(obs), self._join(reward), self._join(terminated), self._join(truncated), info
+
+    def compile(self) -> None:
+        """See `TaskVectorEnv.compile`."""
+        for part in self._parts:
+            part.compile()
 
     def get_state(self) -> State:
         """See `TaskVectorEnv.get_state`."""

@@ -1,3 +1,5 @@
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's bindings come without type stubs.
 """What all tasks share: the scene files, the arm, the way to a start, and the form in which tasks are declared."""
 
 import functools
