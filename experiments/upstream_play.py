@@ -40,7 +40,7 @@ class Differences:
 
     def most(self, *names: str) -> float:
         """The largest difference, of all or of some."""
-        return max(self.largest[name] for name in names or self.largest)
+        return max((self.largest[name] for name in names or self.largest), default=0.0)
 
     def wrong(self) -> dict[str, tuple]:
         """What differs by more than is allowed."""

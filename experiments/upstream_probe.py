@@ -56,11 +56,11 @@ class _Noting(ast.NodeTransformer):
         """What upstream checks of itself is no threshold."""
         return node
 
-    def visit_If(self, node: ast.If) -> ast.stmt:
+    def visit_If(self, node: ast.If) -> ast.AST:
         """Nor is what it checks of arguments."""
         return node if isinstance(node.body[0], ast.Raise) else self.generic_visit(node)
 
-    def visit_Call(self, node: ast.Call) -> ast.expr:
+    def visit_Call(self, node: ast.Call) -> ast.AST:
         """A choice turns where its two sides are equal."""
         if isinstance(node.func, ast.Name) and node.func.id in CHOICES and len(node.args) == 2:
             return self._pair("_choose", node.func.id, *node.args)

@@ -63,7 +63,7 @@ class Search:
     ) -> None:
         """Closes in on each comparison that turns out otherwise at two points, and leaves the higher one written.
 
-        The higher is the state of the last step. Rotations and the pads' forces stay as they are there.
+        Rotations stay as they are at the higher, and the pads' forces as they were after the last step.
         """
         keys = [key for key in _turned(low_notes, high_notes) if self._found.get(key, 0) < self._each]
         if not keys:
@@ -116,11 +116,15 @@ class Search:
         other = made_up(stage, point, memory, generator)
         try:
             other_notes = self._keep(self.made, stage, other, memory)
+            self.between(stage, other, other_notes, point, notes, memory)
+            if any(key not in notes and self._found.get(key, 0) < self._each for key in other_notes):
+                # Comparisons are asked here that the state of the step does not come to: look around.
+                for view in [name for name in _named(stage) if name not in HAND]:
+                    beside = Point(other.views.copy(), other.action)
+                    _shake(stage, beside.views, view, generator)
+                    self.between(stage, beside, stage.judge(beside)[1], other, other_notes, memory)
         except IMPOSSIBLE:
             self.impossible += 1
-            stage.write(point.views)
-            return
-        self.between(stage, other, other_notes, point, notes, memory)
         stage.write(point.views)
 
 
@@ -131,7 +135,7 @@ def _turned(a: Notes, b: Notes) -> list[Key]:
 def made_up(stage: Stage, point: Point, memory: np.ndarray, generator: np.random.Generator) -> Point:
     """A state that no physics led to: the hand, an object, or a part of one is put near something that counts."""
     views, action = point.views.copy(), point.action.copy()
-    widths, named = stage.task.rules.views, [view for view in stage.task.views if view not in PADS]
+    widths, named = stage.task.rules.views, _named(stage)
     things = [stage.span(view) for view in named if view not in HAND and widths[view] == 3]
     seen, remembered = stage.observation, Columns(torch.from_numpy(memory).unsqueeze(0), stage.task.rules.memory)
     fingers = (views[stage.span("right_finger")] + views[stage.span("left_finger")]) / 2
@@ -139,7 +143,7 @@ def made_up(stage: Stage, point: Point, memory: np.ndarray, generator: np.random
     places += [row for name, width in remembered.widths.items() for row in _positions(remembered[name], width)]
     first = [remembered["target"][0].numpy(), seen[4:7], fingers]
     anchor = _one_of(generator, first, places) + generator.normal(0, generator.choice(SPREADS), 3)
-    kind = generator.choice(5, p=(0.3, 0.4, 0.1, 0.15, 0.05))
+    kind = generator.choice(5, p=(0.3, 0.35, 0.15, 0.15, 0.05))
     if kind == 0:
         for view in HAND:
             views[stage.span(view)] += anchor - fingers
@@ -162,6 +166,11 @@ def made_up(stage: Stage, point: Point, memory: np.ndarray, generator: np.random
     quaternion = generator.normal(0, 1, 4)
     mujoco.mju_quat2Mat(views[stage.span("matrix")], quaternion / np.linalg.norm(quaternion))
     return Point(views, action)
+
+
+def _named(stage: Stage) -> list[str]:
+    """The views that can be moved."""
+    return [view for view in stage.task.views if view not in PADS]
 
 
 def _one_of(generator: np.random.Generator, first: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray:
