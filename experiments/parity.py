@@ -307,7 +307,7 @@ def main() -> None:
     begun = time.time()
     results = check_all(arguments.tasks, arguments.episodes, arguments.steps, arguments.goal_seed, arguments.processes)
     if arguments.output:
-        names = ("tasks", "episodes", "steps", "goal_seed")
+        names = ("tasks", "episodes", "steps", "goal_seed", "processes")
         given = {name: value for name in names if (value := getattr(arguments, name)) != parser.get_default(name)}
         options = "".join(f" --{name.replace('_', '-')} {value}" for name, value in given.items() if name != "tasks")
         options = "".join(f" {task}" for task in given.get("tasks", ())) + options
