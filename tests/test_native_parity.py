@@ -28,18 +28,10 @@ def test_all_fifty_are_declared_once():
 
 @ALL
 def test_functions_equal_upstream(name):
-    """Also in states on both sides of upstream's thresholds, and in single precision; `docs/parity.md` has more."""
+    """Also in states on both sides of upstream's thresholds, and in single precision; the long form is `experiments/parity.py`."""
     result = check(name, episodes=3, steps=60, each=1, made_every=2)
     assert result.count["played"] == 180 and result.count["made up"] >= 80
     assert result.both_sides >= 2
-    assert not result.wrong()
-
-
-@pytest.mark.slow
-@ALL
-def test_functions_equal_upstream_over_ten_thousand_states(name):
-    result = check(name, episodes=24, steps=420, goal_seed=5)
-    assert result.count["played"] >= 10_000
     assert not result.wrong()
 
 
