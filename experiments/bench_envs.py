@@ -3,12 +3,13 @@
     pip install -e '.[bench]'
     python experiments/bench_envs.py --output docs/benchmark-environments.md
 
-It takes about half an hour on two cores, which nothing else should use. Contestants take turns within one run, so that
-a busy machine slows all of them alike; what counts are the ratios. `--quick` goes the whole way in two minutes.
+It takes about a quarter of an hour on two cores, which nothing else should use. Contestants take turns within one run, so that
+a busy machine slows all of them alike; what counts are the ratios. `--quick` goes the whole way in a minute.
 """
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -26,7 +27,7 @@ from pathlib import Path
 import torch
 from contestants import CONTESTANTS, GOALS, KINDS, STEPS, SUITES, Actions, Case, Stepper, envpool
 
-from mtrl.goals import make_goal_sets
+from mtrl.goals import GoalSet, make_goal_sets
 from mtrl.provenance import commit, hardware
 from mtrl.tasks import TASKS
 
@@ -83,6 +84,12 @@ class Clock:
         return self.steps[kind] / self.seconds[kind]
 
 
+@functools.cache
+def _goals_and_actions(suite: str) -> tuple[GoalSet, Actions]:
+    goals = make_goal_sets([TASKS.get(name) for name in SUITES[suite]], GOALS, 0)[0]
+    return goals, Actions(SUITES[suite], goals)
+
+
 def measure(case: Case, turns: int, seconds: float) -> list[dict]:
     """Env steps per second of every contestant with either kind of actions.
 
@@ -90,18 +97,18 @@ def measure(case: Case, turns: int, seconds: float) -> list[dict]:
     one task of the suite after another; its speed is the harmonic mean over tasks, as if all made the same steps.
     """
     tasks = SUITES[case.suite]
-    goals = make_goal_sets([TASKS.get(name) for name in tasks], GOALS, 0)[0]
-    actions = Actions(tasks, goals)
+    goals, actions = _goals_and_actions(case.suite)
+    turns = max(turns, len(tasks))
     clocks = {name: Clock(build(tasks, case, actions, goals)) for name, build in CONTESTANTS.items()}
     pools: list[dict[str, float]] = []
-    for turn in range(max(turns, len(tasks))):
+    for turn in range(turns):
         contestants = list(clocks.values())
         if turn < len(tasks):
             with contextlib.suppress(ModuleNotFoundError):
                 contestants.append(Clock(envpool(tasks[turn], case, actions)))
         for kind in KINDS:
             for clock in contestants:
-                clock.run(kind, seconds)
+                clock.run(kind, seconds / turns)
         pools += [{kind: clock.speed(kind) for kind in KINDS} for clock in contestants[len(clocks) :]]
     rows = []
     for kind in KINDS:
@@ -211,14 +218,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="little of it, in a minute")
     parser.add_argument("--only", nargs="+", choices=SUITES, help="these suites alone")
     parser.add_argument("--turns", type=int, default=12, help="turns of each contestant, one a task at least")
-    parser.add_argument("--seconds", type=float, default=0.25, help="of each turn")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each contestant in a row, all turns")
     parser.add_argument(
         "--output", type=Path, help="write a Markdown page there, and the raw figures beside it as JSON"
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", "Constant.s. may be too high")
-    turns, seconds = (1, 0.1) if arguments.quick else (arguments.turns, arguments.seconds)
+    turns, seconds = (1, 0.3) if arguments.quick else (arguments.turns, arguments.seconds)
     rows: list[dict] = []
     for case in cases(arguments.quick):
         if arguments.only and case.suite not in arguments.only:

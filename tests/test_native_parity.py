@@ -28,7 +28,7 @@ def test_all_fifty_are_declared_once():
 
 @ALL
 def test_functions_equal_upstream(name):
-    """Also on both sides of upstream's thresholds, and in single precision; `experiments/parity.py` is the long form."""
+    """Also on both sides of upstream's thresholds, and in single precision; `experiments/parity.py` is longer."""
     result = check(name, episodes=3, steps=60, each=1, made_every=2)
     assert result.count["played"] == 180 and result.count["made up"] >= 80
     assert result.both_sides >= 2
