@@ -3,6 +3,8 @@
 """Whom experiments/bench_envs.py compares: functions that build what is timed."""
 
 import copy
+import functools
+import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ GOALS = 4
 STEPS = 150
 """Steps of an episode that are played; then all begin anew, which is not timed."""
 FRAME_SKIP = 5
+FEW = 8
+"""Worlds a task up to which the rules are also measured compiled."""
 
 Stepper = Callable[[str, int], int]
 """Plays a step of an episode with a kind of actions (step 0 begins anew, untimed); returns its number of env steps."""
@@ -74,9 +78,13 @@ def _expert_actions(name: str, goal: np.ndarray) -> np.ndarray:
     return np.stack(actions)
 
 
-def native(tasks: Sequence[str], case: Case, actions: Actions, goals: GoalSet) -> Stepper:
+def native(
+    tasks: Sequence[str], case: Case, actions: Actions, goals: GoalSet, *, compiled_rules: bool = False
+) -> Stepper:
     """Our vector environment, whole: physics, observations, rewards, episodes."""
     env = make_vector_env(tasks, goal_set=goals, slots_per_task=case.worlds, workers=case.threads, engine="native")
+    if compiled_rules:
+        env.compile()
     queues = EachGoalOnce(env.task_id.tolist(), goals.counts)
     queues._queues = {slot: [slot % case.worlds % GOALS] * 2 for slot in range(env.num_envs)}
     tables = {kind: [torch.from_numpy(actions.at(kind, step, case.worlds)) for step in range(STEPS)] for kind in KINDS}
@@ -212,3 +220,10 @@ CONTESTANTS: dict[str, Callable[[Sequence[str], Case, Actions, GoalSet], Stepper
     "bare": bare,
 }
 """Those that play all tasks of a suite at once."""
+
+
+def contestants_of(case: Case) -> dict[str, Callable[[Sequence[str], Case, Actions, GoalSet], Stepper]]:
+    """They, and ours compiled where that matters and a compiler is there."""
+    if case.threads > 1 or case.worlds > FEW or shutil.which("g++") is None:
+        return CONTESTANTS
+    return {**CONTESTANTS, "compiled": functools.partial(native, compiled_rules=True)}

@@ -126,6 +126,11 @@ class SceneVectorEnv(TaskVectorEnv):
     def compile(self) -> None:
         """See `TaskVectorEnv.compile`: the rules, whose many small operations cost most where worlds are few."""
         evaluate, views, memory = self._evaluator.evaluate, self._engine.views, self._memory
+        # Once as it is: what the rules set up at their first call would otherwise have them compiled twice.
+        kept = memory.table.clone()
+        with torch.inference_mode():
+            evaluate(views, self._action, memory)
+        memory.table[:] = kept
 
         def tensors(action: torch.Tensor) -> tuple[Any, ...]:
             outcome = evaluate(views, action, memory)
