@@ -100,8 +100,10 @@ class Stage:
         self.write(point.views)
         latest, self.env._prev_obs = self.env._prev_obs, self.previous
         space = self.env.sawyer_observation_space
-        observation = np.clip(self.env._get_obs(), space.low, space.high)
-        self.env._prev_obs = latest
+        try:
+            observation = np.clip(self.env._get_obs(), space.low, space.high)
+        finally:
+            self.env._prev_obs = latest
         return observation, self._probe.notes(self.env, observation, point.action)
 
     def says(self, observation: np.ndarray, action: np.ndarray) -> np.ndarray:

@@ -169,8 +169,8 @@ def made_up(stage: Stage, point: Point, memory: np.ndarray, generator: np.random
 
 
 def _named(stage: Stage) -> list[str]:
-    """The views that can be moved."""
-    return [view for view in stage.task.views if view not in PADS]
+    """The views that can be moved one by one."""
+    return [view for view in stage.task.views if view not in PADS and view != "matrix"]
 
 
 def _one_of(generator: np.random.Generator, first: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray:
