@@ -93,6 +93,21 @@ def test_threads_and_asynchronous_steps_change_nothing(roll):
     assert equal(run(1, False), run(3, True))
 
 
+def test_threads_that_share_groups_out_change_nothing():
+    names = ("reach-v3", "push-v3", "window-close-v3", "button-press-v3", "door-open-v3")
+
+    def run(workers):
+        goal_set = make_goal_sets([TASKS.get(name) for name in names], 3, 0)[0]
+        env = make_vector_env(names, goal_set=goal_set, slots_per_task=2, workers=workers)
+        assert (env._engine._helpers > 0) == (workers > 1)
+        env.reset(seed=1)
+        steps = play(env, 25)
+        env.close()
+        return steps
+
+    assert equal(run(1), run(2))
+
+
 def test_it_equals_an_environment_of_mujocos_own_bindings(roll):
     """The same task in plain NumPy, one world at a time."""
     goals = make_goal_sets([roll], 3, 0)[0]

@@ -3,6 +3,7 @@
 """The native engine: worlds on the CPU, one `mujoco.batch.Batch` a scene, stepped by its own threads."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import mujoco
@@ -30,6 +31,7 @@ Copies = list[tuple[np.ndarray, np.ndarray]]
 class Share:
     """The worlds of one task: rows of a batch, and worlds of the environment."""
 
+    number: int
     task: SceneTask
     first_row: int
     first_world: int
@@ -95,13 +97,10 @@ class NativeEngine:
         self._table = np.zeros((layout.worlds, sum(rules.views.values())))
         self.views = Columns(torch.from_numpy(self._table), rules.views)
         self.groups = _group(layout, threads)
-        self._where = {
-            number: (group, share)
-            for group in self.groups
-            for share in group.shares
-            for number, first in enumerate(layout.bounds[:-1])
-            if first == share.first_world
-        }
+        self._where = {share.number: (group, share) for group in self.groups for share in group.shares}
+        # Where there are groups enough, each thread steps whole groups; otherwise threads share the worlds of each.
+        self._helpers = threads - 1 if _shared_out(len(self.groups), threads) else 0
+        self._pool = ThreadPoolExecutor(max(1, self._helpers), "mtrl-groups")
         self._reads: Copies = []
         for group in self.groups:
             for share in group.shares:
@@ -125,7 +124,7 @@ class NativeEngine:
             buffer.copy_(value)
             for target, source in writes:
                 np.copyto(target, source)
-        errors = [(group, rows) for group in self.groups if (rows := group.step()) is not None]
+        errors = self._step_groups()
         for target, source in self._reads:
             np.copyto(target, source)
         sound = self.views.table.abs().amax(dim=1) <= BOUND  # not so where anything is NaN
@@ -134,6 +133,26 @@ class NativeEngine:
                 own = rows[(rows >= share.first_row) & (rows < share.first_row + share.count)]
                 sound[share.first_world + own - share.first_row] = False
         return None if bool(sound.all()) else ~sound
+
+    def _step_groups(self) -> list[tuple[Group, np.ndarray]]:
+        """Steps all groups; returns those in which MuJoCo raised an error, with the rows."""
+        remaining, errors = iter(self.groups), []
+
+        def work() -> None:
+            for group in remaining:  # shared by the threads: each takes the next one that is left
+                rows = group.step()
+                if rows is not None:
+                    errors.append((group, rows))
+
+        helpers = [self._pool.submit(work) for _ in range(self._helpers)]
+        work()
+        for helper in helpers:
+            helper.result()
+        return errors
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._pool.shutdown()
 
     def _open(self, field: str, width: int) -> tuple[torch.Tensor, Copies]:
         """A buffer of one of MuJoCo's inputs, and where it goes; what a scene has no room for is left out."""
@@ -190,10 +209,16 @@ class NativeEngine:
             group.body_pos[:] = state["body_pos"].numpy()
 
 
+def _shared_out(groups: int, threads: int) -> bool:
+    """Whether threads take whole groups."""
+    return threads > 1 and groups >= 2 * threads
+
+
 def _group(layout: Layout, threads: int) -> list[Group]:
     """Tasks with equal scenes share a group."""
     members: dict[tuple[Scene, int], list[Share]] = {}
-    for task, first, count in zip(layout.tasks, layout.bounds, layout.counts, strict=False):
+    for number, (task, first, count) in enumerate(zip(layout.tasks, layout.bounds, layout.counts, strict=False)):
         shares = members.setdefault((task.scene, task.frame_skip), [])
-        shares.append(Share(task, sum(share.count for share in shares), first, count))
-    return [Group(scene, shares, threads) for (scene, _), shares in members.items()]
+        shares.append(Share(number, task, sum(share.count for share in shares), first, count))
+    each = 1 if _shared_out(len(members), threads) else threads
+    return [Group(scene, shares, each) for (scene, _), shares in members.items()]

@@ -98,7 +98,8 @@ class SceneEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return self._pictures.draw(state, body_pos)
 
     def close(self) -> None:
-        """Frees what draws."""
+        """Ends the engine, and frees what draws."""
+        self._engine.close()
         if self._pictures is not None:
             self._pictures.close()
             self._pictures = None

@@ -321,6 +321,7 @@ class SceneVectorEnv(TaskVectorEnv):
     def close_extras(self, **_: Any) -> None:
         """Ends the thread of the physics, and frees what draws."""
         self._finish()
+        self._engine.close()
         for pictures in self._pictures.values():
             pictures.close()
         self._pool.shutdown()
