@@ -1,15 +1,10 @@
 """Upstream's scripted experts through our environments."""
 
-import importlib.util
-from pathlib import Path
-
+import experts
 import numpy as np
 import pytest
 
-spec = importlib.util.spec_from_file_location("experts", Path(__file__).parents[1] / "experiments" / "experts.py")
 pytestmark = pytest.mark.filterwarnings("ignore:Constant.s. may be too high")  # the experts' actions are clipped
-experts = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(experts)
 
 
 @pytest.mark.parametrize("engine", ["native", "official"])
