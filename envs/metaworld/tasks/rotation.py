@@ -15,17 +15,15 @@ def quaternion_of(matrix: torch.Tensor) -> torch.Tensor:
     Returns:
         `[world, 4]`.
     """
-    m = matrix.view(-1, 3, 3)
-    diagonal = m.diagonal(dim1=1, dim2=2)
-    trace = (diagonal[:, 0] + diagonal[:, 1] + diagonal[:, 2]).unsqueeze(1)
-    forms = matrix.new_empty(len(matrix), 4, 4)
-    forms[:, :3, :3] = m + m.transpose(1, 2)
-    forms.diagonal(dim1=1, dim2=2)[:, :3] += 1 - trace
-    forms[:, :3, 3] = matrix[:, (7, 2, 3)] - matrix[:, (5, 6, 1)]
-    forms[:, 3, :3] = forms[:, :3, 3]
-    forms[:, 3, 3:] = 1 + trace
-    choice = torch.cat((diagonal, trace), dim=1).argmax(1)
-    chosen = forms.gather(1, choice.view(-1, 1, 1).expand(-1, 1, 4)).squeeze(1)
+    xx, xy, xz, yx, yy, yz, zx, zy, zz = matrix.unbind(1)
+    trace = xx + yy + zz
+    left = 1 - trace
+    x, y, z = zy - yz, xz - zx, yx - xy
+    a, b, c = yx + xy, zx + xz, zy + yz
+    forms = (left + 2 * xx, a, b, x, a, left + 2 * yy, c, y, b, c, left + 2 * zz, z, x, y, z, 1 + trace)
+    choice = torch.stack((xx, yy, zz, trace), dim=1).argmax(1)
+    table = torch.stack(forms, dim=1).view(-1, 4, 4)
+    chosen = table.gather(1, choice.view(-1, 1, 1).expand(-1, 1, 4)).squeeze(1)
     squares = chosen * chosen
     length = (squares[:, 0] + squares[:, 1] + squares[:, 2] + squares[:, 3]).sqrt_()
     return chosen / length.unsqueeze(1)
