@@ -3,7 +3,7 @@
     pip install -e '.[bench]'
     python experiments/bench_envs.py --output docs/benchmark-environments.md
 
-It takes about a quarter of an hour on two cores, which nothing else should use. Contestants take turns within one run,
+It takes about 25 minutes on two cores, which nothing else should use. Contestants take turns within one run,
 so that a busy machine slows all of them alike; what counts are the ratios. `--quick` goes the whole way in a minute.
 """
 
