@@ -190,7 +190,7 @@ def envpool(task: str, case: Case, actions: Actions) -> Stepper:
     Raises:
         ModuleNotFoundError: EnvPool is not installed.
     """
-    import envpool as package
+    import envpool as package  # pyright: ignore[reportMissingImports] - an extra
 
     words = task.removesuffix("-v3").split("-")
     pool = package.make_gymnasium(
