@@ -215,7 +215,7 @@ def test_a_tracker_of_ones_own_is_told_and_may_fail(small_run, capsys):
     mtrl.register_tracker(listener, description="for a test")(Listener)
     mtrl.register_tracker(failing, description="for a test")(lambda info: Failing())
     small_run["tracking"] = {"log_every": 10, "trackers": (listener, failing)}
-    mtrl.train(register(user_envs.Simple), agent="quick", **small_run)
+    mtrl.train(register(user_envs.Simple), agent="quick", slots_per_task=4, **small_run)
     assert told[-1] == (-1, {"exit": 0})
     steps = [step for step, metrics in told if any(name.startswith("train/") for name in metrics)]
     assert steps == sorted(steps) and steps[-1] == 40 and np.isfinite(told[0][0])
