@@ -13,12 +13,14 @@ import mujoco
 import numpy as np
 import torch
 
+from mtrl.envs.metaworld.weld import write_weld
 from mtrl.envs.suites import MT10, MT50
-from mtrl.goals import EachGoalOnce, GoalSet
+from mtrl.goals import GoalSet
 from mtrl.scenes.bank import load_snapshots
-from mtrl.scenes.scene import compiled
+from mtrl.scenes.scene import stripped_model
 from mtrl.scenes.task import SceneTask
 from mtrl.tasks import TASKS
+from mtrl.types import State
 from mtrl.vector.build import make_vector_env
 
 SUITES = {"MT1": ("pick-place-v3",), "MT10": MT10, "MT50": MT50}
@@ -78,6 +80,26 @@ def _expert_actions(name: str, goal: np.ndarray) -> np.ndarray:
     return np.stack(actions)
 
 
+@dataclass
+class OwnGoal:
+    """Each world plays the goal for which its actions were made, again and again; see `mtrl.goals.GoalSchedule`."""
+
+    worlds: int
+
+    def first(self, slot: int) -> int:
+        """The goal of that slot."""
+        return slot % self.worlds % GOALS
+
+    following = first
+
+    def get_state(self) -> State:
+        """Nothing changes."""
+        return {}
+
+    def set_state(self, state: State) -> None:
+        """Nothing changes."""
+
+
 def native(
     tasks: Sequence[str], case: Case, actions: Actions, goals: GoalSet, *, compiled_rules: bool = False
 ) -> Stepper:
@@ -85,13 +107,11 @@ def native(
     env = make_vector_env(tasks, goal_set=goals, slots_per_task=case.worlds, workers=case.threads, engine="native")
     if compiled_rules:
         env.compile()
-    queues = EachGoalOnce(env.task_id.tolist(), goals.counts)
-    queues._queues = {slot: [slot % case.worlds % GOALS] * 2 for slot in range(env.num_envs)}
     tables = {kind: [torch.from_numpy(actions.at(kind, step, case.worlds)) for step in range(STEPS)] for kind in KINDS}
 
     def play(kind: str, step: int) -> int:
         if step == 0:
-            env.reset(options={"schedule": queues})
+            env.reset(options={"schedule": OwnGoal(case.worlds)})
             return 0
         env.step(tables[kind][step - 1])
         return env.num_envs
@@ -122,12 +142,11 @@ def upstream(tasks: Sequence[str], case: Case, actions: Actions, goals: GoalSet)
 
 
 class _Mended:
-    """Upstream's 11 weld numbers where MuJoCo has 12."""
+    """Upstream's weld, on current MuJoCo."""
 
     def reset_mocap_welds(self) -> None:
-        """Writes them."""
-        welds = self.model.eq_type == mujoco.mjtEq.mjEQ_WELD  # type: ignore[attr-defined]
-        self.model.eq_data[welds] = [0, 0, 0, 0, 0, 0, -1, 0, 0, 0, 5, 0]  # type: ignore[attr-defined]
+        """Writes it."""
+        write_weld(self.model)  # type: ignore[attr-defined]
 
 
 def bare(tasks: Sequence[str], case: Case, actions: Actions, goals: GoalSet) -> Stepper:
@@ -140,7 +159,7 @@ def bare(tasks: Sequence[str], case: Case, actions: Actions, goals: GoalSet) -> 
     worlds = []
     for number, task in enumerate(scene_tasks):
         for goal in range(GOALS):
-            model = copy.copy(compiled(task.scene))
+            model = copy.copy(stripped_model(task.scene))
             model.body_pos[:] = starts[number].body_pos[goal]
             worlds.append((model, mujoco.MjData(model), starts[number].state[goal]))
     targets = {kind: _hand_targets(scene_tasks, table) for kind, table in actions.tables.items()}

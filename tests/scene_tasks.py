@@ -1,10 +1,15 @@
 """A small task on a scene, for tests: roll a ball to a point."""
 
+import contextlib
+
 import numpy as np
 import torch
 
+from mtrl.goals import make_goal_sets
 from mtrl.scenes.register import register_scene_task
 from mtrl.scenes.task import body_position, joint_velocity
+from mtrl.tasks import TASKS
+from mtrl.vector.build import make_vector_env
 
 HORIZON = 12
 XML = """
@@ -59,3 +64,36 @@ def register(name="roll", **changes):
         "goal_part": (4, 6),
     }
     register_scene_task(name, **({"xml": XML} | arguments | changes))
+
+
+@contextlib.contextmanager
+def registered():
+    """The task, registered for as long as this lasts; so is whatever begins with its name."""
+    register()
+    yield TASKS.get("roll")
+    for table in (TASKS._entries, TASKS._makers, TASKS._descriptions):
+        for name in [name for name in table if name.startswith("roll")]:
+            del table[name]
+
+
+def build(names=("roll",), slots=3, goals=4, **options):
+    goal_set = make_goal_sets([TASKS.get(name) for name in names], goals, 0)[0]
+    return make_vector_env(names, goal_set=goal_set, slots_per_task=slots, workers=1, **options)
+
+
+def actions(env, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        yield torch.rand(env.num_envs, env.action_mask.shape[1], generator=generator) * 2 - 1
+
+
+def play(env, steps, seed=0):
+    return [env.step(action) for _, action in zip(range(steps), actions(env, seed), strict=False)]
+
+
+def equal(one, other):
+    return all(
+        torch.equal(a, b)
+        for first, second in zip(one, other, strict=True)
+        for a, b in zip([*first[:4], *first[4].values()], [*second[:4], *second[4].values()], strict=True)
+    )

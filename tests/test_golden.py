@@ -35,7 +35,7 @@ def golden():
 def start(name, goals, pauses, monkeypatch):
     """Our start's memory `[episode, n]`, with upstream's recorded states in place of physics steps."""
     task = TASKS[name].scene_task
-    model = scene.compiled(task.scene)
+    model = scene.stripped_model(task.scene)
     worlds = simulation.Simulation(model, len(goals))
     waiting = list(np.moveaxis(pauses, 1, 0))
 

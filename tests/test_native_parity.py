@@ -13,6 +13,7 @@ from mtrl.envs.metaworld.catalogue import DESCRIPTIONS
 from mtrl.envs.metaworld.official import sample_goals
 from mtrl.envs.metaworld.tasks.families import FAMILIES, TASKS
 from mtrl.goals import EachGoalOnce, GoalSet
+from mtrl.scenes.scene import stripped_model
 from mtrl.scenes.snapshots import make_snapshots
 from mtrl.scenes.vector import SceneVectorEnv
 from mtrl.tasks import TASKS as REGISTERED
@@ -53,7 +54,7 @@ def test_goals_equal_those_of_upstreams_own_reset(name):
 def starts_equal(name, count):
     goals = TASKS[name].goals.sample(name, count, 42)
     starts = make_snapshots(TASKS[name].scene_task, goals, threads=2)
-    env = upstream(name)
+    env, stripped = upstream(name), stripped_model(TASKS[name].scene_task.scene)
     body_pos = starts.body_pos[0]
     for row, goal in enumerate(goals):
         np.testing.assert_array_equal(starts.visible[row], env.reset_to(goal))
@@ -61,6 +62,12 @@ def starts_equal(name, count):
         np.testing.assert_array_equal(starts.hidden[row, :-3], starts.visible[row, :-3])
         np.testing.assert_array_equal(starts.body_pos[row], env.model.body_pos)
         body_pos = starts.body_pos[row]
+        mujoco.mj_forward(env.model, env.data)
+        for index in range(stripped.ngeom):
+            theirs = env.data.geom(stripped.geom(index).name) if stripped.geom(index).name else None
+            if theirs is not None:
+                pose = np.concatenate((theirs.xpos, theirs.xmat))
+                np.testing.assert_array_equal(starts.geom_pose[row, index], pose, err_msg=stripped.geom(index).name)
     assert body_pos.shape == env.model.body_pos.shape
 
 

@@ -2,17 +2,16 @@
 
 import io
 import shutil
-import warnings
 
 import numpy as np
 import pytest
 import scene_tasks
 import torch
+from scene_tasks import actions, build, equal, play
 
 from mtrl.errors import UserError
 from mtrl.goals import INACTIVE, EachGoalOnce, GoalSet, make_goal_sets
 from mtrl.mjcf import MJCFEnv
-from mtrl.scenes import bank
 from mtrl.tasks import TASKS
 from mtrl.vector.build import make_vector_env
 from mtrl.vector.checker import check_vector_env
@@ -25,34 +24,8 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def roll():
-    scene_tasks.register()
-    yield TASKS.get("roll")
-    for table in (TASKS._entries, TASKS._makers, TASKS._descriptions):
-        for name in [name for name in table if name.startswith("roll")]:
-            del table[name]
-
-
-def build(names=("roll",), slots=3, goals=4, **options):
-    goal_set = make_goal_sets([TASKS.get(name) for name in names], goals, 0)[0]
-    return make_vector_env(names, goal_set=goal_set, slots_per_task=slots, workers=1, **options)
-
-
-def actions(env, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        yield torch.rand(env.num_envs, env.action_mask.shape[1], generator=generator) * 2 - 1
-
-
-def play(env, steps, seed=0):
-    return [env.step(action) for _, action in zip(range(steps), actions(env, seed), strict=False)]
-
-
-def equal(one, other):
-    return all(
-        torch.equal(a, b)
-        for first, second in zip(one, other, strict=True)
-        for a, b in zip([*first[:4], *first[4].values()], [*second[:4], *second[4].values()], strict=True)
-    )
+    with scene_tasks.registered() as task:
+        yield task
 
 
 def test_the_contract_holds(roll):
@@ -172,6 +145,18 @@ def test_a_failing_world_is_reset_counted_and_nobody_else_notices(roll, value, t
         assert torch.isfinite(ours[0]).all()
 
 
+def test_a_world_that_fails_in_its_last_episode_rests_at_zero(roll, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    env = build(slots=2, goals=2)
+    env.reset(options={"schedule": EachGoalOnce([0, 0], [2])})
+    poison(env, 1, np.nan)
+    assert play(env, 1)[0][3].tolist() == [False, True]
+    for obs, reward, _, truncated, info in play(env, 3):
+        assert info["active"].tolist() == [True, False] and not truncated.any()
+        assert not obs[1].any() and float(reward[1]) == 0 and torch.isfinite(info["final_obs"]).all()
+    assert env.faults.tolist() == [1]
+
+
 def test_state_goes_through_a_file_and_resumes_to_the_last_bit(roll):
     env, twin = build(), build()
     env.reset(seed=5)
@@ -247,86 +232,6 @@ def test_pictures_show_the_whole_scene(roll):
     assert not np.array_equal(first, env.render_slot(1))
     with pytest.raises(UserError, match="slot 2 plays nothing"):
         env.render_slot(2)
-
-
-class TestBank:
-    def starts(self):
-        task = TASKS.get("reach-v3")
-        return bank.load_snapshots([task.scene_task], [task.sample_goals(3, 0)])[0]
-
-    def file(self, folder):
-        return next(iter(folder.glob("reach-v3-*.npz")))
-
-    def test_starts_are_kept_and_read_again(self, tmp_path, monkeypatch):
-        first = self.starts()
-        monkeypatch.setattr(bank, "make_snapshots", None)  # nothing is made a second time
-        again = self.starts()
-        for name, value in vars(first).items():
-            np.testing.assert_array_equal(getattr(again, name), value)
-        assert len(list(tmp_path.iterdir())) == 1
-
-    @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other"])
-    def test_a_damaged_file_is_made_anew_with_a_message(self, tmp_path, damage):
-        first, path = self.starts(), self.file(tmp_path)
-        content = bytearray(path.read_bytes())
-        if damage == "flipped":
-            content[len(content) // 2] ^= 255
-        path.write_bytes({"cut": content[:1000], "empty": b"", "other": b"text"}.get(damage, bytes(content)))
-        with pytest.warns(UserWarning, match=r"reach-v3-.* are damaged and are made anew"):
-            again = self.starts()
-        np.testing.assert_array_equal(again.state, first.state)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            self.starts()
-
-    def test_other_goals_have_another_file(self, tmp_path):
-        self.starts()
-        task = TASKS.get("reach-v3")
-        bank.load_snapshots([task.scene_task], [task.sample_goals(3, 1)])
-        assert len(list(tmp_path.glob("reach-v3-*.npz"))) == 2
-
-    def test_a_folder_that_cannot_be_written_to_costs_time_alone(self, tmp_path, monkeypatch):
-        blocked = tmp_path / "file"
-        blocked.write_text("")
-        monkeypatch.setenv("MTRL_CACHE", str(blocked))
-        with pytest.warns(UserWarning, match="set MTRL_CACHE to another folder"):
-            assert len(self.starts()) == 3
-
-
-class TestMessages:
-    def fails(self, match, **changes):
-        scene_tasks.register("roll-bad", **changes)
-        with pytest.raises(UserError, match=match):
-            env = build(("roll-bad",), slots=2)
-            env.reset()
-            play(env, 1)
-
-    @pytest.fixture(autouse=True)
-    def clean(self, roll):
-        yield
-
-    @pytest.mark.parametrize(
-        ("changes", "match"),
-        [
-            ({"xml": "nowhere.xml"}, r"no MJCF file .*nowhere\.xml"),
-            ({"xml": "<mujoco><bdy/></mujoco>"}, "the MJCF text cannot be read"),
-            ({"views": scene_tasks.VIEWS | {"ball": scene_tasks.body_position("bal")}}, "no body 'bal'.*ball"),
-            ({"reward": lambda situation, action: situation["ball"]}, r"`reward` gave shape \(2, 3\)"),
-            ({"observe": lambda situation: situation["vx"]}, r"`observe` gave shape \(1,\)"),
-            ({"success": lambda situation: situation["balll"]}, "neither a view nor a memory 'balll'"),
-            ({"memory": {"distance": 2}}, "gave 1 numbers as 'distance', its rules take 2"),
-            ({"start": lambda simulation, goals: simulation.set_joint("x", np.nan)}, "not finite"),
-        ],
-    )
-    def test_a_task_that_cannot_be_used_is_explained(self, changes, match):
-        self.fails(match, **changes)
-
-    def test_tasks_without_a_scene_cannot_run_natively(self):
-        from toy_envs import toy_task
-
-        task = toy_task("plain")
-        with pytest.raises(UserError, match="task 'plain' has no MuJoCo scene"):
-            _ = task.scene_task
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")

@@ -9,7 +9,6 @@ see it as it was.
 import functools
 from typing import Any
 
-import mujoco
 import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
@@ -18,6 +17,7 @@ from metaworld.utils import reward_utils
 from mtrl.errors import UserError
 
 from .lean import lean_class
+from .weld import write_weld
 
 MAX_DRAWS = 10_000
 """Draws after which a task's rejection loop is taken for endless; upstream's tasks accept at least one in three."""
@@ -34,13 +34,8 @@ class GoalControlled(SawyerXYZEnv):
     _draws = 0
 
     def reset_mocap_welds(self) -> None:
-        """Writes upstream's 11 weld numbers where MuJoCo has 12.
-
-        The twelfth, when set, has MuJoCo compute the relative pose anew and lose the first ten.
-        """
-        for index in np.flatnonzero(self.model.eq_type == mujoco.mjtEq.mjEQ_WELD):
-            self.model.eq_data[index, :11] = [0, 0, 0, 0, 0, 0, -1, 0, 0, 0, 5]
-            self.model.eq_data[index, 11] = 0
+        """Upstream's weld, on current MuJoCo."""
+        write_weld(self.model)
 
     def show_goal(self, visible: bool) -> None:
         """Makes observations hold the goal, or zeros in its place."""

@@ -18,14 +18,15 @@ from tqdm import tqdm
 
 from mtrl.plain_types import GoalRows
 from mtrl.scenes import columns, reading, scene, simulation, snapshots
-from mtrl.scenes.scene import compiled
+from mtrl.scenes import task as declarations
+from mtrl.scenes.scene import stripped_model
 from mtrl.scenes.snapshots import Snapshots, make_snapshots
 from mtrl.scenes.task import SceneTask
 
 FORMAT = "1"
 MANY = 5
 """Tasks whose starts take long enough to say so where no progress bar can be drawn."""
-_MACHINERY = (columns, reading, scene, simulation, snapshots)
+_MACHINERY = (columns, reading, scene, simulation, snapshots, declarations)
 
 
 def cache_folder() -> Path:
@@ -73,7 +74,7 @@ def _path(task: SceneTask, goals: GoalRows) -> Path | None:
     machinery = [Path(module.__file__) for module in _MACHINERY if module.__file__]
     for path in sorted({*machinery, *sources}):
         digest.update(path.read_bytes())
-    digest.update(_model_bytes(compiled(task.scene)).tobytes())
+    digest.update(_model_bytes(stripped_model(task.scene)).tobytes())
     digest.update(np.ascontiguousarray(goals).tobytes())
     return cache_folder() / f"{task.name.replace('/', '-')}-{digest.hexdigest()[:24]}.npz"
 
@@ -112,8 +113,10 @@ def _write(path: Path, starts: Snapshots) -> None:
     arrays = {field.name: getattr(starts, field.name) for field in fields(Snapshots)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            np.savez(file, **arrays, checksum=_checksum(arrays))
-        os.replace(file.name, path)
+        # A name of its own: runs that are started together make the same starts.
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+            whole = Path(folder) / path.name
+            np.savez(whole, **arrays, checksum=_checksum(arrays))
+            os.replace(whole, path)
     except OSError as error:
         warnings.warn(f"cannot keep starts in {path.parent} ({error}): set MTRL_CACHE to another folder", stacklevel=2)

@@ -7,7 +7,7 @@ import torch
 
 from mtrl.errors import UserError
 from mtrl.scenes.columns import Columns
-from mtrl.scenes.scene import compiled
+from mtrl.scenes.scene import stripped_model
 from mtrl.scenes.task import Evaluator, Layout, Outcome, Rules
 
 
@@ -32,7 +32,7 @@ Judge = Callable[[Situation], torch.Tensor]
 Control = Callable[[torch.Tensor], Mapping[str, torch.Tensor]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal to themselves alone: functions say nothing about being alike
 class FunctionRules(Rules):
     """The functions, and the sizes of what they read; see `mtrl.scenes.register.register_scene_task`."""
 
@@ -48,12 +48,6 @@ class FunctionRules(Rules):
     obs_dim: int  # pyright: ignore[reportIncompatibleVariableOverride]
     action_dim: int  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
     def lay_out(self, layout: Layout) -> "FunctionEvaluator":
         """See `Rules.lay_out`."""
         return FunctionEvaluator(self, layout)
@@ -64,7 +58,7 @@ class FunctionEvaluator(Evaluator):
 
     def __init__(self, rules: FunctionRules, layout: Layout) -> None:
         self._rules, self._layout = rules, layout
-        control_range = torch.from_numpy(compiled(layout.tasks[0].scene).actuator_ctrlrange)
+        control_range = torch.from_numpy(stripped_model(layout.tasks[0].scene).actuator_ctrlrange)
         self._low, self._span = control_range[:, 0], 0.5 * (control_range[:, 1] - control_range[:, 0])
 
     def control(self, action: torch.Tensor, memory: Columns) -> Mapping[str, torch.Tensor]:

@@ -13,7 +13,7 @@ import torch
 
 from mtrl.scenes.columns import Columns
 from mtrl.scenes.reading import copies
-from mtrl.scenes.scene import Scene, compiled
+from mtrl.scenes.scene import Scene, stripped_model
 from mtrl.scenes.snapshots import Snapshots
 from mtrl.scenes.task import Layout, SceneTask
 from mtrl.types import State
@@ -61,7 +61,7 @@ class Group:
         self.scene, self.shares = scene, tuple(shares)
         self.frame_skip = shares[0].task.frame_skip
         self.count = sum(share.count for share in shares)
-        self.batch = mujoco.batch.Batch(compiled(scene), self.count, min(threads, self.count))
+        self.batch = mujoco.batch.Batch(stripped_model(scene), self.count, min(threads, self.count))
         self.body_pos: np.ndarray = self.batch.expand("body_pos")
         self._active: np.ndarray | None = None
 

@@ -87,7 +87,7 @@ def copies(
     Args:
         model: The model.
         views: What to read, by name.
-        spans: First and last-but-one column of a name in the target.
+        spans: First column of a name in the target, and the one after its last.
         rows_of: The rows of one of MuJoCo's arrays, `[world, ...]`.
         target: `[world, total]`.
     """

@@ -14,7 +14,7 @@ from mtrl.mjcf import actuators
 from mtrl.plain_types import GoalRows
 from mtrl.scenes.columns import Columns
 from mtrl.scenes.functions import Control, FunctionRules, Judge, Situation
-from mtrl.scenes.scene import Scene, Viewpoint, compiled
+from mtrl.scenes.scene import Scene, Viewpoint, stripped_model
 from mtrl.scenes.simulation import Simulation
 from mtrl.scenes.snapshots import CPU
 from mtrl.scenes.task import SceneTask, StartFunction, View
@@ -87,7 +87,6 @@ def register_scene_task(
     sample_goals = goal_sampler(name, goals)
     functions = {"observe": observe, "reward": reward, "success": success, "terminated": terminated, "control": control}
 
-    @functools.cache
     def define() -> TaskDefinition:
         scene = Scene(source, phantoms=phantoms, touches=touches)
         widths = {**(memory or {}), "goal": sample_goals(1, 0).shape[1]}
@@ -97,7 +96,7 @@ def register_scene_task(
             memory=widths,
             goal_part=goal_part,
             obs_dim=0,
-            action_dim=action_dim or actuators(compiled(scene)),
+            action_dim=action_dim or actuators(stripped_model(scene)),
             **functions,  # pyright: ignore[reportArgumentType]
         )
         rules = _sized(rules)
@@ -127,7 +126,7 @@ def _make(name: str, goal_visible: bool) -> gymnasium.Env:
 def _start(start: StartFunction | None, simulation: Simulation, goals: GoalRows) -> dict[str, np.ndarray]:
     remembered = dict(start(simulation, goals) or {}) if start is not None else {}
     simulation.forward()  # so that the first observation is of the state as it is
-    return {**remembered, "goal": goals}
+    return remembered
 
 
 def _sized(rules: FunctionRules) -> FunctionRules:

@@ -15,6 +15,8 @@ PHANTOM = "phantom of "
 """Begins the name of a site that stands where a stripped scene has lost a geom that only looks."""
 TOUCH = "touch of {} and {}"
 """Name of the sensor of the greatest normal force between two geoms."""
+_LARGEST_FORCE = 2
+"""Reduction of a contact sensor, as MuJoCo numbers them: the contact with the greatest force."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,12 @@ class Scene:
 
     Attributes:
         source: An MJCF file, or the text of one.
-        edit: Changes the spec before it is compiled; a function at the top of a module, so that equal scenes compare
-            equal.
-        finish: Changes the compiled model.
+        finish: Changes the compiled model; a function at the top of a module, so that equal scenes compare equal.
         phantoms: Geoms that do not collide and whose pose a task nevertheless reads.
         touches: Pairs of geoms whose contact force a task reads.
     """
 
     source: Path | str
-    edit: Callable[[mujoco.MjSpec], None] | None = None
     finish: Callable[[mujoco.MjModel], None] | None = None
     phantoms: tuple[str, ...] = ()
     touches: tuple[tuple[str, str], ...] = ()
@@ -91,12 +90,8 @@ class Scene:
         if isinstance(self.source, Path):
             if not self.source.is_file():
                 raise UserError(f"there is no MJCF file {self.source}: give its path, or the text itself")
-            spec = mujoco.MjSpec.from_file(str(self.source))
-        else:
-            spec = mujoco.MjSpec.from_string(self.source)
-        if self.edit is not None:
-            self.edit(spec)
-        return spec
+            return mujoco.MjSpec.from_file(str(self.source))
+        return mujoco.MjSpec.from_string(self.source)
 
     def _add_phantoms(self, spec: mujoco.MjSpec) -> None:
         if not self.phantoms:
@@ -107,8 +102,8 @@ class Scene:
             if geom is None:
                 raise UserError(f"{self.title} has no geom '{name}'")
             # A mesh's geom is moved when it is compiled, so its place is read from the compiled model.
-            compiled = whole.geom(name)
-            geom.parent.add_site(name=PHANTOM + name, pos=compiled.pos, quat=compiled.quat)
+            placed = whole.geom(name)
+            geom.parent.add_site(name=PHANTOM + name, pos=placed.pos, quat=placed.quat)
 
     def _add_touches(self, spec: mujoco.MjSpec) -> None:
         for first, second in self.touches:
@@ -125,9 +120,6 @@ class Scene:
 
 
 @functools.lru_cache(maxsize=128)
-def compiled(scene: Scene) -> mujoco.MjModel:
+def stripped_model(scene: Scene) -> mujoco.MjModel:
     """The stripped model of a scene, compiled once; for those who do not change it."""
     return scene.compile(stripped=True)
-
-
-_LARGEST_FORCE = 2

@@ -9,7 +9,7 @@ import mujoco
 import mujoco.batch
 import numpy as np
 
-BODY_FIELDS = ("xpos", "xquat", "xmat", "site_xpos", "site_xmat", "geom_xpos", "geom_xmat", "sensordata")
+COMPUTED_FIELDS = ("xpos", "xquat", "xmat", "site_xpos", "site_xmat", "geom_xpos", "geom_xmat", "sensordata")
 """What is computed from the state and may be read."""
 _NO_STAGE = int(mujoco.mjtStage.mjSTAGE_NONE.value)
 
@@ -24,14 +24,17 @@ class Simulation:
         model: The model.
         count: Copies.
         threads: Threads that step them.
+
+    Attributes:
+        body_pos: Where each body stands within its parent, `[count, body, 3]` m, live; so are MuJoCo's other inputs.
     """
 
     def __init__(self, model: mujoco.MjModel, count: int, threads: int = 1) -> None:
         self.model, self.count = model, count
         self._rehearsing = False
         self.batch = mujoco.batch.Batch(model, count, threads)
-        self._computed = {name: self.batch.bind(name) for name in BODY_FIELDS}
-        self._body_pos = self.batch.expand("body_pos")
+        self._computed = {name: self.batch.bind(name) for name in COMPUTED_FIELDS}
+        self.body_pos: np.ndarray = self.batch.expand("body_pos")
         self.qpos: np.ndarray = self.batch.bind("qpos")
         self.qvel: np.ndarray = self.batch.bind("qvel")
         self.ctrl: np.ndarray = self.batch.bind("ctrl")
@@ -63,7 +66,7 @@ class Simulation:
 
     def place_body(self, name: str, position: np.ndarray) -> None:
         """Moves a body within its parent, `[count, 3]` m: so fixtures move, collision geometry included."""
-        self._body_pos[:, self.model.body(name).id] = position
+        self.body_pos[:, self.model.body(name).id] = position
 
     def set_joint(self, name: str, position: np.ndarray | float, velocity: np.ndarray | float | None = None) -> None:
         """Sets a joint's position, `[count]` or `[count, n]`, and its velocity where one is given."""
@@ -95,11 +98,6 @@ class Simulation:
         poses = np.concatenate((self._computed["geom_xpos"], self._computed["geom_xmat"]), axis=2)
         self.batch.state[:] = state
         return poses
-
-    @property
-    def body_pos(self) -> np.ndarray:
-        """Where each body stands within its parent, `[count, body, 3]` m, live."""
-        return self._body_pos
 
 
 def _assign(rows: np.ndarray, start: int, value: np.ndarray | float) -> None:

@@ -10,7 +10,7 @@ from mtrl.errors import UserError
 from mtrl.scenes.camera import ScenePictures
 from mtrl.scenes.columns import Columns
 from mtrl.scenes.native import NativeEngine
-from mtrl.scenes.scene import compiled
+from mtrl.scenes.scene import stripped_model
 from mtrl.scenes.snapshots import make_snapshots
 from mtrl.scenes.task import Layout
 from mtrl.tasks import TaskDefinition
@@ -42,7 +42,7 @@ class SceneEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._memory = Columns.empty(1, self._task.rules.memory, layout.dtype, layout.device)
         self._pictures: ScenePictures | None = None
         self._elapsed, self._last = 0, np.zeros(definition.obs_dim)
-        step = compiled(self._task.scene).opt.timestep * self._task.frame_skip
+        step = stripped_model(self._task.scene).opt.timestep * self._task.frame_skip
         self.metadata = {**self.metadata, "render_fps": max(1, round(1 / step))}
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (definition.obs_dim,), np.float64)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (definition.action_dim,), np.float32)

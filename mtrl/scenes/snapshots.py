@@ -9,7 +9,7 @@ from mtrl.errors import UserError
 from mtrl.plain_types import GoalRows
 from mtrl.scenes.columns import Columns
 from mtrl.scenes.reading import copies
-from mtrl.scenes.scene import compiled
+from mtrl.scenes.scene import stripped_model
 from mtrl.scenes.simulation import Simulation
 from mtrl.scenes.task import Layout, SceneTask
 
@@ -52,7 +52,7 @@ def make_snapshots(task: SceneTask, goals: GoalRows, threads: int = 1) -> Snapsh
     Raises:
         UserError: The task's start does not do what it must.
     """
-    simulation = Simulation(compiled(task.scene), len(goals), threads)
+    simulation = Simulation(stripped_model(task.scene), len(goals), threads)
     simulation.reset()
     remembered = dict(task.start(simulation, goals))
     remembered.setdefault("goal", goals)

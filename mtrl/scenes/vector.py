@@ -231,7 +231,8 @@ class SceneVectorEnv(TaskVectorEnv):
             reward, success = reward.masked_fill(wrong, 0), success & ~wrong
             terminated, truncated = terminated & ~wrong, truncated | wrong
         if not self._all_active:
-            obs, reward = obs * active.unsqueeze(1), reward * active
+            # Not by multiplication: where the physics failed last, a resting world still reads as NaN.
+            obs, reward = obs.masked_fill(~active.unsqueeze(1), 0), reward.masked_fill(~active, 0)
             success, terminated, truncated = success & active, terminated & active, truncated & active
         ended = terminated | truncated
         # Three tensors: the caller may write to either of his.

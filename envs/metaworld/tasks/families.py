@@ -1,7 +1,5 @@
 """All families, in the order in which their worlds are laid out: those with the same grip are neighbours."""
 
-from mtrl.scenes.task import SceneTask
-
 from . import (
     assembly,
     carry,
@@ -48,12 +46,3 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 TASKS: dict[str, SawyerTask] = {task.scene_task.name: task for family in FAMILIES for task in family.tasks}
-
-
-def scene_task(name: str) -> SceneTask:
-    """The task of that name.
-
-    Raises:
-        KeyError: There is none.
-    """
-    return TASKS[name].scene_task

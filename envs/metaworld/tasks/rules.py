@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,11 +11,8 @@ from mtrl.scenes.task import Evaluator, Layout, Outcome, Rules
 
 from ..catalogue import ACTION_DIM, OBS_DIM
 from . import grasp
-from .family import METRICS, Frame, Judgement
+from .family import METRICS, Family, Frame, Judgement
 from .rotation import quaternion_of
-
-if TYPE_CHECKING:
-    from .family import Family
 
 FRAME = 18
 ACTION_SCALE = 0.01
@@ -66,7 +62,7 @@ WORK = {
 GRIPS = {"caging": grasp.caging, "live pads": grasp.live_caging}
 
 
-def _families() -> "tuple[Family, ...]":
+def _families() -> tuple[Family, ...]:
     from .families import FAMILIES
 
     return FAMILIES
@@ -123,7 +119,7 @@ class SawyerEvaluator(Evaluator):
         ranges: Each family with its first world and the one after its last.
     """
 
-    def __init__(self, layout: Layout, ranges: "Sequence[tuple[Family, int, int]]") -> None:
+    def __init__(self, layout: Layout, ranges: Sequence[tuple[Family, int, int]]) -> None:
         self._layout, self._ranges = layout, tuple(ranges)
         like = {"dtype": layout.dtype, "device": layout.device}
         self._work = Columns.empty(layout.worlds, WORK, **like)
@@ -221,7 +217,7 @@ class SawyerEvaluator(Evaluator):
         return self._frames[2]
 
 
-def _grip_ranges(ranges: "Sequence[tuple[Family, int, int]]") -> list:
+def _grip_ranges(ranges: Sequence[tuple[Family, int, int]]) -> list:
     """The functions of grips with the worlds that they serve; neighbours with the same grip are joined."""
     joined: list[list] = []
     for family, start, stop in ranges:

@@ -1,5 +1,3 @@
-# pyright: reportAttributeAccessIssue=false
-# MuJoCo's bindings come without type stubs.
 """What all tasks share: the scene files, the arm, the way to a start, and the form in which tasks are declared."""
 
 import functools
@@ -7,7 +5,6 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import mujoco
 import numpy as np
 
 from mtrl.errors import UserError
@@ -17,7 +14,9 @@ from mtrl.scenes.task import SceneTask, View, body_position, sensor_value, site_
 
 from ..camera import viewpoint
 from ..goals import GoalSpace
+from ..weld import write_weld
 from .family import SawyerTask
+from .rules import RULES
 
 FRAME_SKIP = 5
 HAND_STEPS = 50
@@ -50,15 +49,6 @@ def assets() -> Path:
             "the package metaworld, whose scenes are needed, is not installed: pip install metaworld==3.0.0"
         )
     return Path(spec.origin).parent / "assets" / "sawyer_xyz"
-
-
-def write_weld(model: mujoco.MjModel) -> None:
-    """Welds the hand to the mocap body with upstream's numbers in place of the compiled ones.
-
-    MuJoCo has a twelfth number that upstream does not know: set, it has MuJoCo compute the relative pose anew.
-    """
-    for index in np.flatnonzero(model.eq_type == mujoco.mjtEq.mjEQ_WELD):
-        model.eq_data[index] = [0, 0, 0, 0, 0, 0, -1, 0, 0, 0, 5, 0]
 
 
 def sawyer_task(
@@ -113,8 +103,6 @@ def sawyer_task(
         "uses_matrix": float(rotation is not None and rotation.width == 9),
         **(constants or {}),
     }
-    from .rules import RULES
-
     return SawyerTask(
         SceneTask(
             name=name,
