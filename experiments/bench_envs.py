@@ -182,8 +182,9 @@ def page(rows: Sequence[dict], starts: Sequence[dict], command: str) -> str:
         + ", ".join(f"{name} {_version(name)}" for name in packages)
         + ".",
         "",
-        "An env step is five physics steps and a forward pass, with observation, reward, success and autoreset (bare",
-        "physics has none of these). The last three columns are ratios, ours to theirs; contestants take short turns.",
+        "An env step is five physics steps and a forward pass, with observation, reward and success (bare physics has",
+        "none of these). Episodes are begun anew after 150 steps, which is not timed for anyone. The columns on the",
+        "right are ratios, ours to theirs; contestants take short turns.",
         "*upstream* is Meta-World's own classes in a plain loop in one process, whatever the number of threads;",
         "*EnvPool* one task after another, each with as many threads (harmonic mean over tasks); *bare physics*",
         "`mj_step` x5 and `mj_forward` on the stripped scenes, called from Python in as many threads, 4 worlds a task.",

@@ -1,14 +1,12 @@
 """One Meta-World task as a gymnasium environment, on upstream's own class."""
 
 import math
-import zlib
 from typing import Any, SupportsFloat
 
 import gymnasium
 import numpy as np
 
 from mtrl.errors import UserError, unknown
-from mtrl.plain_types import GoalRows
 from mtrl.scenes.camera import SceneCamera
 
 from .camera import SIDE, viewpoint
@@ -115,34 +113,6 @@ class OfficialEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         if not np.all((bounds.low <= goal) & (goal <= bounds.high)):
             raise UserError(f"task '{self.name}' got a goal outside its range: take goals from its sample_goals")
         return goal
-
-
-def sample_goals(name: str, count: int, seed: int) -> GoalRows:
-    """Draws goals of a task from the distribution that upstream's reset draws from, rejections included.
-
-    They depend on the task and the seed alone: `sample_goals(name, 100, seed)` begins with the rows of
-    `sample_goals(name, 50, seed)`. No other random state is read or changed.
-
-    Args:
-        name: Task, such as `reach-v3`.
-        count: How many.
-        seed: Zero or more.
-
-    Returns:
-        Distinct rows.
-
-    Raises:
-        UserError: There is no such task, or a number is negative.
-    """
-    if count < 0 or seed < 0:
-        raise UserError(f"cannot draw {count} goals with seed {seed}: both must be 0 or more")
-    upstream = _build(name)
-    generator = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    rows: dict[bytes, np.ndarray] = {}
-    while len(rows) < count:
-        row = upstream.draw_goal(generator)
-        rows.setdefault(row.tobytes(), row)
-    return np.array(list(rows.values()), dtype=np.float64).reshape(count, -1)
 
 
 def _observation_space(upstream: GoalControlled) -> gymnasium.spaces.Box:

@@ -171,6 +171,7 @@ class Session:
             for rows in checkpoint.segments(self._folder.replay):
                 loop.put_replay(rows)
             loop.set_state(state["loop"])
+            self._faults_told = int(loop.env.faults.sum())
             self._clock.set(float(state["wall_s"]))
             self._evaluation_due = bool(state["evaluation_due"])
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
