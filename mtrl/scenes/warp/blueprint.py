@@ -3,13 +3,13 @@
 """What one mujoco_warp model is made of: the worlds of one scene, or of several scenes with the same joints."""
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
-from mtrl.scenes.reading import locate
+from mtrl.scenes.reading import copies, locate
 from mtrl.scenes.scene import Scene, stripped_model
 from mtrl.scenes.simulation import Simulation
 from mtrl.scenes.snapshots import Snapshots
@@ -112,12 +112,27 @@ def state_of(model: mujoco.MjModel, starts: Snapshots) -> dict[str, np.ndarray]:
 
 
 def first_views(model: mujoco.MjModel, starts: Snapshots) -> Simulation:
-    """A simulation that stands at the starts, with everything computed from the state."""
+    """A simulation that stands at the starts, with everything computed from its state."""
     simulation = Simulation(model, len(starts))
     simulation.batch.state[:] = starts.state
     simulation.body_pos[:] = starts.body_pos
     simulation.forward()
     return simulation
+
+
+def views_at(
+    scene: Scene,
+    views: Mapping[str, View],
+    spans: Callable[[str], tuple[int, int]],
+    starts: Snapshots,
+    columns: int,
+) -> np.ndarray:
+    """What views see at the starts, `[start, columns]`; `spans` gives the columns of each, others are zero."""
+    simulation = first_views(stripped_model(scene), starts)
+    table = np.zeros((len(starts), columns))
+    for target, source in copies(simulation.model, views, spans, simulation.array, table):
+        np.copyto(target, source)
+    return table
 
 
 def blueprints(scenes: Sequence[Scene], grouping: str) -> list[Blueprint]:
