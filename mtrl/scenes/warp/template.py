@@ -57,7 +57,7 @@ class Template:
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
-        self._members, self._spec = members, mujoco.MjSpec()
+        self.members, self._spec = members, mujoco.MjSpec()
         self._spec.compiler.degree = False
         order = _in_depth_first_order(members)
         self.bodies: dict[Path, int] = {path: number for number, path in enumerate(order)}
@@ -90,7 +90,7 @@ class Template:
 
     def _fill_body(self, path: Path, number: int) -> None:
         """Gives a body what it is in that member where MuJoCo can take the fewest short cuts with it."""
-        owners = [(member, member.paths.index(path)) for member in self._members if path in member.paths]
+        owners = [(member, member.paths.index(path)) for member in self.members if path in member.paths]
         member, body = min(owners, key=lambda owner: owner[0].model.body_simple[owner[1]])
         model, made = member.model, self._bodies[path]
         made.pos, made.quat = member.poses(model.body_pos[None])[0][0, body], member.frames[body]
@@ -103,7 +103,7 @@ class Template:
                 type=model.jnt_type[joint],
                 pos=model.jnt_pos[joint],
                 axis=model.jnt_axis[joint],
-                limited=bool(any(other.model.jnt_limited[joint] for other in self._members)),
+                limited=bool(any(other.model.jnt_limited[joint] for other in self.members)),
                 range=model.jnt_range[joint] if model.jnt_limited[joint] else (0, 1),
                 actfrclimited=bool(model.jnt_actfrclimited[joint]),
                 actfrcrange=model.jnt_actfrcrange[joint] if model.jnt_actfrclimited[joint] else (-1, 1),
@@ -113,7 +113,7 @@ class Template:
     def _add_meshes(self) -> None:
         self._mesh_keys: list[dict[int, MeshKey]] = []
         self._mesh_names: dict[MeshKey, str] = {}
-        for member in self._members:
+        for member in self.members:
             used = member.model.geom_dataid[member.model.geom_type == MESH]
             spec = member.scene._spec() if len(used) else None
             keys = {int(mesh): _mesh_key(spec, member.model.mesh(mesh).name) for mesh in set(used)}
@@ -128,7 +128,7 @@ class Template:
     def _add_geoms(self) -> None:
         self._geom_names: dict[Slot, str] = {}
         shown: set[str] = set()
-        for member, keys in zip(self._members, self._mesh_keys, strict=True):
+        for member, keys in zip(self.members, self._mesh_keys, strict=True):
             model = member.model
             for geom, slot in enumerate(member.geoms):
                 if slot in self._geom_names:
@@ -140,7 +140,7 @@ class Template:
                 if slot.kind[0] == MESH:
                     made.meshname = self._mesh_names[keys[int(model.geom_dataid[geom])]]
                     shown.add(made.meshname)
-        taken = np.bitwise_or.reduce([0, *(int(i) for member in self._members for i in member.model.geom_contype)])
+        taken = np.bitwise_or.reduce([0, *(int(i) for member in self.members for i in member.model.geom_contype)])
         free = next((1 << bit for bit in range(31) if not taken & 1 << bit), None)
         for name in sorted(set(self._mesh_names.values()) - shown):
             if free is None:
@@ -151,7 +151,7 @@ class Template:
 
     def _add_forces(self) -> None:
         """Equality constraints and actuators, as they are in all members."""
-        member = self._members[0]
+        member = self.members[0]
         model = member.model
         for number in range(model.neq):
             kind = int(mujoco.mjtObj.mjOBJ_BODY)
@@ -172,6 +172,7 @@ class Template:
                 limited = bool(getattr(model, f"actuator_{part}limited")[number])
                 setattr(made, f"{part}limited", limited)
                 setattr(made, f"{part}range", getattr(model, f"actuator_{part}range")[number] if limited else (0, 1))
+            made.ctrlspec = int(model.actuator_ctrlspec[number])
             made.actearly, made.actdim = bool(model.actuator_actearly[number]), int(model.actuator_actnum[number])
 
     def _add_touch(self, name: str, touch: Touch) -> None:
@@ -184,8 +185,8 @@ class Template:
             model = self._spec.compile()
         except ValueError as error:
             raise Unlike from error
-        source = self._members[0].model.opt
-        for name, _ in options(self._members[0].model):
+        source = self.members[0].model.opt
+        for name, _ in options(self.members[0].model):
             setattr(model.opt, name, getattr(source, name))
         return model
 
@@ -195,24 +196,26 @@ class Template:
         Raises:
             Unlike: Something differs.
         """
-        member = self._members[number]
+        member = self.members[number]
         model, made = member.model, self.model
         moving = [body for body in range(model.nbody) if not member.welded[body]]
         bodies = [self.bodies[member.paths[body]] for body in moving]
         geoms = [self.geoms[slot] for slot in member.geoms]
         names = [f"actuator_{part}" for part in ACTUATOR_FORM] + [f"jnt_{part}" for part in JOINT_FORM]
         names += ["jnt_qposadr", "jnt_dofadr", "jnt_actuatorid", "dof_parentid", "dof_jntid", "dof_treeid"]
-        names += ["eq_type", "eq_objtype", "eq_active0"]
-        same = [np.array_equal(getattr(made, name), getattr(model, name)) for name in names]
-        same += [np.array_equal(made.body_mocapid[bodies], model.body_mocapid[moving])]
-        same += [np.array_equal(made.body_dofadr[bodies], model.body_dofadr[moving])]
+        names += ["eq_type", "eq_objtype", "eq_active0", "nq", "nv", "nu", "na"]
+        pairs = {name: (getattr(made, name), getattr(model, name)) for name in names}
+        for name in ("body_mocapid", "body_dofadr"):
+            pairs[name] = getattr(made, name)[bodies], getattr(model, name)[moving]
+        for name in (f"geom_{part}" for part in GEOM_FORM):
+            pairs[name] = getattr(made, name)[geoms], getattr(model, name)
+        same = {name: np.array_equal(*pair) for name, pair in pairs.items()}
+        same["opt"] = options(made) == options(model)
         # A body that is simple in the template would lose inertia of one that is not.
-        same += [bool((made.body_simple[bodies] <= model.body_simple[moving]).all())]
-        same += [np.array_equal(getattr(made, f"geom_{p}")[geoms], getattr(model, f"geom_{p}")) for p in GEOM_FORM]
-        same += [options(made) == options(model), made.nq == model.nq, made.nv == model.nv, made.nu == model.nu]
-        same += [_same_mesh(model, mesh, made, other) for mesh, other in self.meshes[number].items()]
-        if not all(same):
-            raise Unlike
+        same["body_simple"] = bool((made.body_simple[bodies] <= model.body_simple[moving]).all())
+        same["mesh"] = all(_same_mesh(model, mesh, made, other) for mesh, other in self.meshes[number].items())
+        if not all(same.values()):
+            raise Unlike(*(name for name, equal in same.items() if not equal))
 
 
 def _in_depth_first_order(members: Sequence[Member]) -> list[Path]:
