@@ -224,6 +224,7 @@ def options(model: mujoco.MjModel) -> tuple[tuple[str, bytes], ...]:
 
 
 def joints_of(model: mujoco.MjModel, body: int) -> slice:
+    """The joints of a body."""
     first, count = int(model.body_jntadr[body]), int(model.body_jntnum[body])
     return slice(first, first + count) if count else slice(0)
 

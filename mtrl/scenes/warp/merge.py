@@ -2,8 +2,8 @@
 # MuJoCo's bindings come without type stubs.
 """One mujoco_warp model for several scenes.
 
-Everything that is welded to the world loses its body: mujoco_warp never moves such geometry by itself, so that it is a
-matter of the start where it stands. Moving bodies are all kept, since how soft a contact is depends on the body. A model
+Everything that is welded to the world loses its body: mujoco_warp never moves such geometry by itself, so that where it
+stands is a matter of the start. Moving bodies are all kept, since how soft a contact is depends on its bodies. A model
 has a place for every geom that any of its members has; where a member has none, `OUT_OF_REACH` takes it out of all
 collisions.
 """
@@ -27,9 +27,9 @@ GROUPINGS = ("scene", "topology", "layout")
 OUT_OF_REACH = -1e6
 """Margin of a geom that a member does not have, m.
 
-mujoco_warp lets a pair of geoms collide where bodies bounded by spheres and by boxes, or a sphere and a plane, are closer
-than the sum of the margins. The filter of spheres compares squares, and passes; the other two compare the sum of radii
-and margins with a distance, and reject the pair wherever both are, a pair of two such geoms included.
+mujoco_warp tests a pair of geoms for contact where the spheres and the boxes around them, or a sphere and a plane, are
+closer than the sum of the margins. The test of spheres compares squares, and such a pair passes it. The other two compare
+the sum of sizes and margins with a distance, and reject the pair wherever both are; also where it is two such geoms.
 """
 UNLIMITED = 1e9
 """Range of a joint that is limited in other members only, m or rad."""
