@@ -59,6 +59,7 @@ class FunctionEvaluator(Evaluator):
     def __init__(self, rules: FunctionRules, layout: Layout) -> None:
         self._rules, self._layout = rules, layout
         control_range = torch.from_numpy(stripped_model(layout.tasks[0].scene).actuator_ctrlrange)
+        control_range = control_range.to(layout.device, layout.dtype)
         self._low, self._span = control_range[:, 0], 0.5 * (control_range[:, 1] - control_range[:, 0])
 
     def control(self, action: torch.Tensor, memory: Columns) -> Mapping[str, torch.Tensor]:

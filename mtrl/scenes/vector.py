@@ -1,6 +1,6 @@
 """The vector environment of tasks on scenes."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -8,23 +8,19 @@ import gymnasium
 import numpy as np
 import torch
 
-from mtrl.compiling import compiled
-from mtrl.errors import UserError
 from mtrl.goals import GoalSet
-from mtrl.scenes.bank import load_snapshots
-from mtrl.scenes.camera import ScenePictures
 from mtrl.scenes.columns import Columns
 from mtrl.scenes.episodes import Episodes
 from mtrl.scenes.native import NativeEngine
-from mtrl.scenes.scene import Scene, Viewpoint
-from mtrl.scenes.task import Layout, Outcome
+from mtrl.scenes.scene import Scene
+from mtrl.scenes.worlds import SceneWorlds
 from mtrl.tasks import TaskDefinition
 from mtrl.types import Actions, Flags, Observations, Rewards, State
-from mtrl.vector.contract import StepInfo, TaskVectorEnv, schedule_of
-from mtrl.vector.processes import available_cores, default_workers
+from mtrl.vector.contract import StepInfo, schedule_of
+from mtrl.vector.processes import default_workers
 
 
-class SceneVectorEnv(TaskVectorEnv):
+class SceneVectorEnv(SceneWorlds):
     """Worlds of one or several tasks with equal rules, stepped together without Python per world.
 
     Worlds are laid out as the rules want them; slots are the same worlds in the suite's order. A world whose physics
@@ -53,96 +49,40 @@ class SceneVectorEnv(TaskVectorEnv):
         goal_visible: bool = True,
         device: str | torch.device = "cpu",
     ) -> None:
-        task_id = np.repeat(np.arange(len(definitions)), slots_per_task)
-        super().__init__([task.spec for task in definitions], task_id.tolist(), goal_set, torch.device(device))
-        self._task_of_slot, self._per_task = task_id, slots_per_task
-        scene_tasks = [task.scene_task for task in definitions]
-        self._rules = scene_tasks[0].rules
-        self._order = np.array(self._rules.order([task.name for task in scene_tasks]))
-        ordered = tuple(scene_tasks[place] for place in self._order)
-        layout = Layout(ordered, (slots_per_task,) * len(ordered), goal_visible)
-        self._evaluator = self._rules.lay_out(layout)
-        self._judge = self._evaluator.evaluate
-        self._engine = NativeEngine(layout, workers or default_workers())
-        self._memory = Columns.empty(layout.worlds, self._rules.memory, layout.dtype, layout.device)
-        # Slot k of a task is world k of that task, wherever the rules want the task.
-        self._position = np.argsort(self._order)
-        self._world = self._position[task_id] * slots_per_task + np.arange(self.num_envs) % slots_per_task
-        self._world_of_slot = _unless_trivial(self._world)
-        self._slot_of_world = _unless_trivial(np.argsort(self._world))
-        horizon = np.array([task.horizon for task in definitions])[task_id]
-        self._episodes = Episodes(horizon, [goal_set.counts[task] for task in task_id])
-        self._set_snapshots(goal_set)
+        super().__init__(
+            definitions,
+            goal_set,
+            slots_per_task,
+            goal_visible=goal_visible,
+            device=device,
+            rules_device="cpu",
+            dtype=torch.float64,
+        )
+        self._engine = NativeEngine(self._layout, workers or default_workers())
+        self._episodes = Episodes(self._horizon, [goal_set.counts[task] for task in self._task_of_slot])
+        self._use_snapshots()
         self._faults = np.zeros(len(definitions), np.int64)
         self._obs = torch.zeros(self.num_envs, self._rules.obs_dim)
         self._ready = False
-        self._pictures: dict[tuple[Scene, Viewpoint], ScenePictures] = {}
         self._pool = ThreadPoolExecutor(1, "mtrl-physics")
         self._stepping: Future | None = None
-        self._action = torch.zeros(self.num_envs, self._rules.action_dim)
 
-    @staticmethod
-    def kind_of(definition: TaskDefinition) -> Hashable:
-        """Tasks with the same rules fit into one environment."""
-        return definition.scene_task.rules
-
-    def _set_snapshots(self, goal_set: GoalSet) -> None:
-        scene_tasks = [self._engine.layout.tasks[position] for position in self._position]
-        self._snapshots = load_snapshots(scene_tasks, goal_set.rows, threads=available_cores())
-        visible = self._engine.layout.goal_visible
+    def _use_snapshots(self) -> None:
+        visible = self._layout.goal_visible
         self._first_obs = [
             torch.from_numpy(starts.visible if visible else starts.hidden).to(torch.float32)
             for starts in self._snapshots
         ]
         self._first_memory = [torch.from_numpy(starts.memory) for starts in self._snapshots]
 
-    def set_goals(self, goal_set: GoalSet) -> None:
-        """Draws goals anew: episodes that begin from now on play this set; those that run go on to their end.
-
-        Args:
-            goal_set: As many goals of each task as before, since the schedule counts on them.
-
-        Raises:
-            UserError: The set has another form.
-        """
-        if goal_set.counts != self.goal_set.counts:
-            raise UserError(
-                f"goals were {self.goal_set.counts} a task, the new set has {goal_set.counts}: keep the numbers"
-            )
-        self._set_snapshots(goal_set)
-        self.goal_set = goal_set
+    @property
+    def _views(self) -> Columns:
+        return self._engine.views
 
     @property
     def faults(self) -> np.ndarray:
         """Episodes that ended because their physics failed, `[task]`, since the environment was built."""
         return self._faults.copy()
-
-    @property
-    def metrics(self) -> dict[str, torch.Tensor]:
-        """What the rules report of the last step besides reward and success, `[env]` each; before the next step."""
-        table = self._by_slot(self._outcome.metrics())
-        return {name: table[:, column].to(self.device) for column, name in enumerate(self._rules.metrics)}
-
-    def compile(self) -> None:
-        """See `TaskVectorEnv.compile`: the rules, whose many small operations cost most where worlds are few."""
-        evaluate, views, memory = self._evaluator.evaluate, self._engine.views, self._memory
-        # Once as it is: what the rules set up at their first call would otherwise have them compiled twice.
-        kept = memory.table.clone()
-        with torch.inference_mode():
-            evaluate(views, self._action, memory)
-        memory.table[:] = kept
-
-        def tensors(action: torch.Tensor) -> tuple[Any, ...]:
-            outcome = evaluate(views, action, memory)
-            return outcome.observation, outcome.reward, outcome.success, outcome.terminated, outcome.metrics()
-
-        fast = compiled(tensors, f"the rules of {self.tasks[0].name}")
-
-        def judge(_views: Columns, action: torch.Tensor, _memory: Columns) -> Outcome:
-            observation, reward, success, terminated, metrics = fast(action)
-            return Outcome(observation, reward, success, terminated, lambda: metrics)
-
-        self._judge = judge
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -178,9 +118,6 @@ class SceneVectorEnv(TaskVectorEnv):
         by_world[self._world] = active
         self._engine.keep_active(by_world)
 
-    def _by_slot(self, values: torch.Tensor) -> torch.Tensor:
-        return values if self._world_of_slot is None else values[self._world_of_slot]
-
     def step_async(self, actions: Actions) -> None:
         """See `TaskVectorEnv.step_async`; the physics runs in a thread of its own meanwhile."""
         self._prepare(actions)
@@ -201,8 +138,7 @@ class SceneVectorEnv(TaskVectorEnv):
     def _prepare(self, actions: Actions) -> None:
         if not self._ready or self._stepping is not None:
             raise gymnasium.error.ResetNeeded("call reset before step, and step_wait after step_async")
-        if actions.shape != self._action.shape:
-            raise ValueError(f"actions have shape {tuple(actions.shape)}, expected {tuple(self._action.shape)}")
+        self._check_actions(actions)
         actions = actions.detach().to("cpu", torch.float32)
         self._action = actions.clone() if self._slot_of_world is None else actions[self._slot_of_world]
 
@@ -294,10 +230,7 @@ class SceneVectorEnv(TaskVectorEnv):
         Raises:
             UserError: The state belongs to another environment.
         """
-        if state.get("tasks") != [task.name for task in self.tasks] or len(state["goal"]) != self.num_envs:
-            raise UserError(
-                "the saved environment has other tasks, slots or another engine than this one: build it as it was saved"
-            )
+        self._check_state(state)
         self._finish()
         self._episodes.set_state(state)
         self._faults[:] = state["faults"]
@@ -308,26 +241,14 @@ class SceneVectorEnv(TaskVectorEnv):
         self._ready = True
         return self._obs.clone().to(self.device)
 
-    def render_slot(self, slot: int) -> np.ndarray:
-        """See `TaskVectorEnv.render_slot`; the scene is drawn with everything that only looks."""
-        if not 0 <= slot < self.num_envs or not self._episodes.active[slot]:
-            raise UserError(f"slot {slot} plays nothing that could be rendered")
-        task = int(self._position[self._task_of_slot[slot]])
-        scene, state, body_pos = self._engine.simulation_of(task, slot % self._per_task)
-        viewpoint = self._engine.layout.tasks[task].viewpoint
-        if (scene, viewpoint) not in self._pictures:
-            self._pictures[scene, viewpoint] = ScenePictures(scene, viewpoint)
-        return self._pictures[scene, viewpoint].draw(state, body_pos)
+    def _simulation_of(self, task: int, slot: int) -> tuple[Scene, np.ndarray, np.ndarray] | None:
+        if not self._episodes.active[slot]:
+            return None
+        return self._engine.simulation_of(task, slot % self._per_task)
 
     def close_extras(self, **_: Any) -> None:
         """Ends the thread of the physics, and frees what draws."""
         self._finish()
         self._engine.close()
-        for pictures in self._pictures.values():
-            pictures.close()
+        super().close_extras()
         self._pool.shutdown()
-
-
-def _unless_trivial(order: np.ndarray) -> torch.Tensor | None:
-    """The order as indices; None where it changes nothing."""
-    return None if (order == np.arange(len(order))).all() else torch.from_numpy(order)

@@ -40,6 +40,8 @@ class WarpEngine:
     Attributes:
         views: What the rules read, after a step.
         controls: What the rules write before it, `[world, n]` each.
+        mask: `[world]` bool, which worlds `place` puts at a start.
+        goal: `[world]` int64, at which; not negative where `mask` is set.
         overflow: `[world]` int32, the bits of `mtrl.scenes.warp.group.OVERFLOWS` that the last step met.
     """
 
@@ -53,8 +55,8 @@ class WarpEngine:
         self.views = Columns.empty(layout.worlds, layout.tasks[0].rules.views, **like)
         self.controls = {name: torch.zeros(layout.worlds, width, **like) for name, width in controls.items()}
         self.overflow = torch.zeros(layout.worlds, dtype=torch.int32, device=device)
-        self._mask = torch.zeros(layout.worlds, dtype=torch.bool, device=device)
-        self._goal = torch.zeros(layout.worlds, dtype=torch.int64, device=device)
+        self.mask = torch.zeros(layout.worlds, dtype=torch.bool, device=device)
+        self.goal = torch.zeros(layout.worlds, dtype=torch.int64, device=device)
         self._starts = list(starts)
         self.groups = [
             WarpGroup(blueprint, shares, self.views, self.overflow, settings, self._device)
@@ -86,7 +88,7 @@ class WarpEngine:
 
     def _launch_places(self) -> None:
         for group in self.groups:
-            group.place(self._mask, self._goal)
+            group.place(self.mask, self.goal)
 
     def step(self) -> None:
         """Moves the physics on by a step of the tasks with the `controls` as they are, and reads the views."""
@@ -103,10 +105,8 @@ class WarpEngine:
         for stream in self._streams:
             current.wait_stream(stream)
 
-    def place(self, mask: torch.Tensor, goal: torch.Tensor) -> None:
-        """Puts the worlds of a mask at the starts of goals, `[world]` bool and int64; the others are not touched."""
-        self._mask.copy_(mask)
-        self._goal.copy_(goal)
+    def place(self) -> None:
+        """Puts the worlds of `mask` at the starts of their `goal`; the others are not touched."""
         self._place()
 
     def peaks(self) -> list[dict[str, int | str]]:

@@ -15,8 +15,8 @@ def missing_packages() -> list[str]:
     return [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]
 
 
-def require(device: torch.device) -> None:
-    """Makes sure that the engine can run on a device.
+def require(device: torch.device) -> torch.device:
+    """Makes sure that the engine can run on a device, and gives CUDA devices their number.
 
     Raises:
         UserError: A package or the GPU is missing; the message says which, and what to do.
@@ -27,8 +27,11 @@ def require(device: torch.device) -> None:
             f"the warp engine needs {' and '.join(missing)}, which {'are' if len(missing) > 1 else 'is'} not installed: "
             "pip install 'mtrl-suite[gpu]', or choose --engine native"
         )
+    from mtrl.scenes.warp.setup import prepare_warp
+
+    prepare_warp()
     if device.type != "cuda":
-        return
+        return device
     if not torch.cuda.is_available():
         raise UserError(
             "the warp engine was asked for a GPU, and torch finds no CUDA device: give --device cpu, or install a "
@@ -36,11 +39,9 @@ def require(device: torch.device) -> None:
         )
     import warp
 
-    from mtrl.scenes.warp.setup import prepare_warp
-
-    prepare_warp()
     if not warp.is_cuda_available():
         raise UserError(
             "warp finds no CUDA device although torch does: its wheel needs a newer driver (R580 for warp-lang 1.19); "
             "update the driver, or choose --engine native"
         )
+    return device if device.index is not None else torch.device("cuda", torch.cuda.current_device())

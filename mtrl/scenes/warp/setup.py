@@ -8,9 +8,11 @@ import warp
 
 @functools.cache
 def prepare_warp() -> None:
-    """Has Warp start without a banner; what it compiles is kept in `$WARP_CACHE_PATH`, or in the user's cache folder."""
-    warp.config.quiet = True
-    warp.config.verbose = False
+    """Has Warp speak of warnings alone; what it compiles is kept in `$WARP_CACHE_PATH`, or in the user's cache folder."""
+    if hasattr(warp.config, "log_level"):
+        warp.config.log_level = warp.LOG_ERROR
+    else:
+        warp.config.quiet = True
     warp.init()
 
 
