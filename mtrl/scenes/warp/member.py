@@ -10,10 +10,12 @@ import numpy as np
 
 from mtrl.scenes.scene import Scene, stripped_model
 
-Path = tuple[tuple[bool, int], ...]
-"""A moving body, by the way to it from the world: at each step whether the body holds joints or a mocap body, and its
-number among such siblings. The world, and with it everything that is welded to it, is `()`."""
+Path = tuple[tuple[int, int], ...]
+"""A body, by the way to it from the world: at each step one of the kinds below, and its number among such siblings."""
 WORLD: Path = ()
+FIXTURES, JOINTED, PLAIN = range(3)
+"""Kinds of bodies: everything welded to the world that comes after so many moving bodies, and before the next, which
+keeps geoms in the order that each scene has them in; what moves and holds joints or a mocap body; what moves along."""
 _REFERS_TO_BODIES = tuple(int(kind) for kind in (mujoco.mjtEq.mjEQ_WELD, mujoco.mjtEq.mjEQ_CONNECT))
 _EQUALITIES = (*_REFERS_TO_BODIES, int(mujoco.mjtEq.mjEQ_JOINT))
 _BOUND = tuple(int(kind) for kind in (mujoco.mjtObj.mjOBJ_BODY, mujoco.mjtObj.mjOBJ_JOINT))
@@ -30,7 +32,7 @@ _SHAPES = tuple(
         mujoco.mjtGeom.mjGEOM_MESH,
     )
 )
-_ABSENT = ("ntendon", "npair", "nexclude", "nflex", "nhfield", "nplugin", "nhistory", "nplastic")
+_ABSENT = ("ntendon", "npair", "nexclude", "nflex", "nhfield", "nplugin", "nhistory", "nplastic", "na")
 ACTUATOR_FORM = (
     "trntype",
     "dyntype",
@@ -83,7 +85,7 @@ class Member:
         scene: The scene.
         model: Its stripped model.
         paths: Of each body.
-        geoms: The place of each geom; those that are welded to the world are the world's.
+        geoms: The place of each geom.
         sites: Places of the sites on moving bodies, by their number.
         touches: Of each sensor.
         frames: Orientation of each welded body in the world, `[body, 4]`; of others nothing.
@@ -129,8 +131,9 @@ class Member:
         ]
         forms = [getattr(model, f"actuator_{part}").tobytes() for part in ACTUATOR_FORM]
         forms += [getattr(model, f"jnt_{part}").tobytes() for part in JOINT_FORM]
-        # mujoco_warp asks once for all worlds whether any geom has these.
+        # mujoco_warp asks once for all worlds whether any geom, or any actuator, has these.
         special = (bool(model.geom_surfacevel.any()), bool(model.geom_adhesion.any()))
+        forms += [(prm[:, 1:3] != 0).tobytes() for prm in (model.actuator_gainprm, model.actuator_biasprm)]
         return tuple(bodies), tuple(equalities), tuple(forms), special, options(model)
 
     @property
@@ -156,6 +159,7 @@ class Member:
             and not welded
             and np.isin(model.geom_type, _SHAPES).all()
             and not model.geom_fluid[:, 0].any()
+            and not (model.opt.density or model.opt.viscosity or model.opt.wind.any())
             and not model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_SLEEP
             and (model.sensor_type == mujoco.mjtSensor.mjSENS_CONTACT).all()
             and (model.sensor_objtype == mujoco.mjtObj.mjOBJ_GEOM).all()
@@ -188,11 +192,13 @@ class Member:
         paths, seen = [WORLD], Counter()
         for body in range(1, self.model.nbody):
             if self.welded[body]:
-                paths.append(WORLD)
+                moving = seen[WORLD, JOINTED]
+                paths.append(((FIXTURES, moving),) if moving else WORLD)
                 continue
-            parent, holds = paths[self.model.body_parentid[body]], bool(self.holds[body])
-            paths.append((*parent, (holds, seen[parent, holds])))
-            seen[parent, holds] += 1
+            above = self.model.body_parentid[body]
+            parent, kind = WORLD if self.welded[above] else paths[above], JOINTED if self.holds[body] else PLAIN
+            paths.append((*parent, (kind, seen[parent, kind])))
+            seen[parent, kind] += 1
         return paths
 
     def _frames(self) -> np.ndarray:

@@ -28,8 +28,8 @@ OUT_OF_REACH = -1e6
 """Margin of a geom that a member does not have, m.
 
 mujoco_warp tests a pair of geoms for contact where the spheres and the boxes around them, or a sphere and a plane, are
-closer than the sum of the margins. The test of spheres compares squares, and such a pair passes it. The other two compare
-the sum of sizes and margins with a distance, and reject the pair wherever both are; also where it is two such geoms.
+closer than the sum of the margins. The test of spheres compares squares, which such a pair passes. The other two
+compare the sum of sizes and margins with a distance, and reject the pair wherever both are; also where both are such.
 """
 UNLIMITED = 1e9
 """Range of a joint that is limited in other members only, m or rad."""
@@ -175,6 +175,10 @@ class Merged(Blueprint):
     def geoms_of(self, member: int) -> list[int]:
         """Numbers in the template of a member's geoms."""
         return [self.template.geoms[slot] for slot in self.members[member].geoms]
+
+    def sites_of(self, member: int) -> list[tuple[int, int]]:
+        """A member's sites on moving bodies: the number of each in the template, and in its own model."""
+        return [(self.template.sites[slot], site) for site, slot in self.members[member].sites.items()]
 
 
 def _bodies(member: Member, template: Template) -> tuple[list[int], list[int]]:

@@ -10,8 +10,10 @@ import numpy as np
 
 from mtrl.scenes.warp.member import (
     ACTUATOR_FORM,
+    FIXTURES,
     GEOM_FORM,
     JOINT_FORM,
+    JOINTED,
     WORLD,
     Member,
     Path,
@@ -86,7 +88,8 @@ class Template:
         for number, path in enumerate(order):
             if path != WORLD:
                 self._bodies[path] = self._bodies[path[:-1]].add_body(name=f"body {number}", explicitinertial=True)
-                self._fill_body(path, number)
+                if path[-1][0] != FIXTURES:
+                    self._fill_body(path, number)
 
     def _fill_body(self, path: Path, number: int) -> None:
         """Gives a body what it is in that member where MuJoCo can take the fewest short cuts with it."""
@@ -223,14 +226,14 @@ def _in_depth_first_order(members: Sequence[Member]) -> list[Path]:
     ranks: dict[Path, tuple[tuple[int, ...], ...]] = {WORLD: ()}
     for member in members:
         passed: dict[Path, int] = {}
-        for path in member.paths:
-            if path == WORLD:
+        for path, welded, geoms in zip(member.paths, member.welded, member.model.body_geomnum, strict=True):
+            if path == WORLD or (welded and not geoms):
                 continue
-            holds, number = path[-1]
+            kind, number = path[-1]
             before = passed.get(path[:-1], 0)
+            passed[path[:-1]] = before + (kind == JOINTED)
             # One without joints comes after as many with joints as in the first member that has it.
-            rank = (number + 1, -1, 0) if holds else (before, 0, number)
-            passed[path[:-1]] = before + holds
+            rank = (number + 1, -1, 0) if kind == JOINTED else (before, 0, number)
             ranks.setdefault(path, (*ranks[path[:-1]], rank))
     return sorted(ranks, key=ranks.__getitem__)
 
