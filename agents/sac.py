@@ -51,6 +51,8 @@ class SACConfig:
     """Transitions of each task in a batch."""
     gamma: float = 0.99
     """Discount."""
+    n_step: int = 1
+    """Steps of reward before the critic's value: more reach further back, and trust the actions of older policies."""
     tau: float = 0.005
     """Share of the critic that moves into the target critic at every update."""
     actor_learning_rate: float = 3e-4
@@ -98,6 +100,7 @@ _BOUNDS: Bounds = {
     "anneal_after": (0, math.inf),
     "anneal_updates": (0, math.inf),
     "gamma": (0.0, 1.0),
+    "n_step": (1, 100),
     "tau": (0.0, 1.0),
     "actor_learning_rate": (0.0, 1.0),
     "critic_learning_rate": (0.0, 1.0),
@@ -119,7 +122,7 @@ class SAC(OffPolicyAlgorithm):
 
     def __init__(self, config: SACConfig, problem: Problem) -> None:
         self.config, self.problem = config, problem
-        self.batch_per_task = config.batch_per_task
+        self.batch_per_task, self.gamma, self.n_step = config.batch_per_task, config.gamma, config.n_step
         device, tasks = problem.device, problem.num_tasks
         obs_dim, self._action_dim = problem.obs_mask.shape[1], problem.action_mask.shape[1]
         initial = torch.Generator().manual_seed(problem.seed)
@@ -202,11 +205,14 @@ class SAC(OffPolicyAlgorithm):
         return self._by_task(error), self._by_task(values.detach().mean(dim=0))
 
     def targets(self, batch: Batch) -> Float32[torch.Tensor, " batch"]:
-        """R + gamma (1 - d) (min Q'(s', a') - alpha log pi(a' | s')), with a' drawn at s'."""
+        """R + gamma (1 - d) (min Q'(s', a') - alpha log pi(a' | s')), with a' drawn at s'.
+
+        Over n steps, R is their discounted rewards without the entropy between, and gamma its n-th power.
+        """
         action, log_prob = self._sample_actions(batch.next_obs, batch.task_id)
         value = self._values(self.target_critics, batch.next_obs, action, batch.task_id).amin(dim=0)
         soft_value = value - self.log_temperature.detach().exp()[batch.task_id] * log_prob
-        return batch.reward + self.config.gamma * (1.0 - batch.terminated) * soft_value
+        return batch.reward + batch.discount * (1.0 - batch.terminated) * soft_value
 
     def actor_losses(self, batch: Batch) -> tuple[PerTask, PerTask]:
         """Mean of alpha log pi(a | s) - min Q(s, a), and of log pi, of each task."""

@@ -42,6 +42,7 @@ class Batch:
     """Transitions of an update, the same number for each task, sorted by task.
 
     `terminated` is 1 where no value follows; a truncated episode has 0 and its last observation as `next_obs`.
+    `discount` is what the value of `next_obs` counts with otherwise: gamma, to the power of the steps between.
     """
 
     obs: Float32[torch.Tensor, "batch obs"]
@@ -50,6 +51,7 @@ class Batch:
     next_obs: Float32[torch.Tensor, "batch obs"]
     terminated: Float32[torch.Tensor, " batch"]
     task_id: Int64[torch.Tensor, " batch"]
+    discount: Float32[torch.Tensor, " batch"]
 
 
 Metrics = dict[str, torch.Tensor]
@@ -64,7 +66,10 @@ class Policy(Protocol):
         ...
 
     def begin_episodes(self, mask: torch.Tensor) -> None:
-        """Called where new episodes begin (`[env]` bool); policies without memory ignore it."""
+        """Called before each step with where new episodes begin, `[env]` bool, which may be nowhere.
+
+        Policies without memory ignore it; others had better not ask the device whether it is nowhere.
+        """
         ...
 
 
@@ -73,16 +78,20 @@ class OffPolicyAlgorithm(abc.ABC):
 
     Attributes:
         batch_per_task: Transitions of each task in the batch that `update` takes.
+        gamma: Discount of the batch: within rewards over several steps, and in `Batch.discount`.
+        n_step: Steps that each transition of the batch goes over.
     """
 
     batch_per_task: int
+    gamma: float = 1.0
+    n_step: int = 1
 
     @abc.abstractmethod
     def act(self, obs: Observations, task_id: TaskIds, *, mode: bool) -> Actions:
         """Actions `[env, act]` in [-1, 1], without gradient."""
 
     def begin_episodes(self, mask: torch.Tensor) -> None:  # noqa: B027 - most agents have no memory
-        """New episodes begin where `mask` is set. Nothing to do without memory."""
+        """New episodes begin where `mask` is set, which may be nowhere. Nothing to do without memory."""
 
     def compile(self) -> None:  # noqa: B027 - not every agent can
         """Compiles what it can of its networks; numbers then differ by rounding from those of the plain form."""

@@ -42,7 +42,7 @@ class Snapshot:
         weights: For safetensors.
         state: The rest: plain data and tensors only.
         lengths: Bytes that `metrics.jsonl` and `eval.jsonl` have now.
-        rows: Replay rows added since the last checkpoint (see `TaskReplayBuffer.rows_since`), if replay is saved.
+        rows: Replay rows added since the last checkpoint (see `ReplayBuffer.rows_since`), if replay is saved.
     """
 
     env_step: int
@@ -90,7 +90,7 @@ class CheckpointStore:
     Args:
         folder: The run folder.
         config: How many are kept and how much they may take.
-        capacity: Replay rows a task; spans that lie further back are overwritten and no longer needed.
+        capacity: Steps that the replay holds; spans that lie further back are overwritten and no longer needed.
     """
 
     def __init__(self, folder: RunFolder, config: CheckpointConfig, capacity: int) -> None:

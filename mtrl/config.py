@@ -92,9 +92,12 @@ class RunConfig:
     goal_seed: int = 42
     """Fixes the goals themselves, so that agents and seeds are compared on the same ones."""
     engine: str = "auto"
-    """Which engine runs the tasks: `auto` takes each task's own."""
+    """`native` (CPU threads), `warp` (thousands of worlds on a GPU), `official` (the oracle); `auto`: as tasks and
+    device suggest."""
     slots_per_task: int = 1
     """Environments of each task that are stepped together."""
+    worlds: int = 0
+    """Environments over all tasks, divided equally among them, instead of slots-per-task; 0: as that says."""
     workers: int = 0
     """Worker processes, or threads of the native engine, that step environments; 0 takes one less than the cores."""
     compile: bool = False
@@ -193,7 +196,7 @@ _BOUNDS: Bounds = {
     "steps_per_task": (0, math.inf),
     "seed": (0, _LARGEST),
     "goal_seed": (0, _LARGEST),
-    "slots_per_task": (1, 10_000),
+    "slots_per_task": (1, 1_000_000),
     "workers": (0, 1_000),
     "warmup_steps": (0, math.inf),
     "updates_per_step": (0.001, 1_000),
@@ -201,12 +204,35 @@ _BOUNDS: Bounds = {
     "evaluation.every": (0, math.inf),
     "evaluation.goals": (1, math.inf),
     "evaluation.final_goals": (0, math.inf),
-    "evaluation.slots_per_task": (1, 10_000),
+    "evaluation.slots_per_task": (1, 1_000_000),
     "checkpoint.every": (1, math.inf),
     "checkpoint.keep": (0, 1_000),
     "checkpoint.max_gigabytes": (0.001, math.inf),
     "tracking.log_every": (1, math.inf),
 }
+
+
+def slots_for(config: RunConfig, tasks: int, default: int) -> int:
+    """Environments of each task that a run trains in.
+
+    Args:
+        config: Whose `worlds` or `slots_per_task` says so.
+        tasks: Training tasks.
+        default: `slots_per_task` of the preset.
+
+    Raises:
+        UserError: There are fewer worlds than tasks, or both options are given.
+    """
+    if config.worlds == 0:
+        return config.slots_per_task
+    if config.worlds < tasks:
+        raise UserError(f"{option('worlds')} {config.worlds} is less than one for each task: give {tasks} or more")
+    if config.slots_per_task not in (default, config.worlds // tasks):
+        raise UserError(
+            f"{option('worlds')} {config.worlds} and {option('slots_per_task')} {config.slots_per_task} say the same "
+            "thing: give one of them"
+        )
+    return config.worlds // tasks
 
 
 def validate(config: RunConfig) -> RunConfig:

@@ -150,47 +150,54 @@ class EvaluationResult:
 
 
 class RunningEpisodes:
-    """Sums of the episode that each slot is playing.
+    """Sums of the episode that each slot is playing, on the device; the host looks every `report_every` steps.
 
     Args:
         env: Whose steps are taken in.
+
+    Attributes:
+        unreported: Steps since the host has last looked.
     """
 
     def __init__(self, env: TaskVectorEnv) -> None:
         self._names, self._task = [task.name for task in env.tasks], env.task_id.tolist()
+        self._report_every, self.unreported = env.report_every, 0
+        # Of each step since: where an episode ended, its goal and what became of it. float64 holds all of it exactly.
+        self._ended = torch.zeros((env.report_every, 6, env.num_envs), dtype=torch.float64, device=env.device)
         self._any = torch.zeros(env.num_envs, dtype=torch.bool, device=env.device)
         self._return = torch.zeros(env.num_envs, dtype=torch.float64, device=env.device)
         self._length = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
 
     def add(self, reward: Rewards, info: StepInfo) -> list[Episode]:
-        """Takes in one step; returns the episodes that ended with it."""
+        """Takes in one step; returns the episodes that ended since the last report, if one is due."""
         active = info["active"]
         self._any |= info["success"] & active
         self._return += torch.where(active, reward, 0.0)
         self._length += active
         ended = info["final_mask"] & active
-        slots = ended.nonzero().flatten().tolist()
-        if not slots:
-            return []
-        episodes = [
-            Episode(
-                task=self._names[self._task[slot]],
-                goal=int(info["goal_index"][slot]),
-                slot=slot,
-                success_any=int(self._any[slot]),
-                success_end=int(info["success"][slot]),
-                return_=float(self._return[slot]),
-                length=int(self._length[slot]),
-            )
-            for slot in slots
-        ]
+        row = self._ended[self.unreported]
+        columns = (ended, info["goal_index"], self._any, info["success"], self._return, self._length)
+        for number, column in enumerate(columns):
+            row[number].copy_(column)
         self._any &= ~ended
-        self._return[ended] = 0.0
-        self._length[ended] = 0
-        return episodes
+        self._return.masked_fill_(ended, 0.0)
+        self._length.masked_fill_(ended, 0)
+        self.unreported += 1
+        return self.collect() if self.unreported == self._report_every else []
+
+    def collect(self) -> list[Episode]:
+        """The episodes that ended since the last report, oldest first, and by slot where they ended together."""
+        table, self.unreported = self._ended[: self.unreported].cpu(), 0
+        step, slot = table[:, 0].nonzero(as_tuple=True)
+        return [
+            Episode(self._names[self._task[own]], int(goal), own, int(any_), int(end), return_, int(length))
+            for own, (goal, any_, end, return_, length) in zip(
+                slot.tolist(), table[step, 1:, slot].tolist(), strict=True
+            )
+        ]
 
     def get_state(self) -> State:
-        """The sums."""
+        """The sums; `collect` what has ended before."""
         return {"any": self._any.cpu(), "return": self._return.cpu(), "length": self._length.cpu()}
 
     def set_state(self, state: State) -> None:
@@ -226,12 +233,11 @@ def evaluate(
     begun, running = info["active"], RunningEpisodes(env)
     episodes: list[Episode] = []
     while len(episodes) < sum(counts):
-        if bool(begun.any()):
-            policy.begin_episodes(begun)
+        policy.begin_episodes(begun)
         obs, reward, _, _, step_info = env.step(policy.act(obs, env.task_id, mode=mode))
-        if not bool(step_info["active"].any()):
-            raise RuntimeError(f"the environment went idle after {len(episodes)} of {sum(counts)} episodes")
         episodes += running.add(reward, step_info)
+        if not running.unreported and len(episodes) < sum(counts) and not bool(step_info["active"].any()):
+            raise RuntimeError(f"the environment went idle after {len(episodes)} of {sum(counts)} episodes")
         begun = step_info["final_mask"]
         if on_step is not None:
             on_step()

@@ -10,10 +10,11 @@ import torch
 from toy_envs import PointEnv, sample_points, toy_task
 
 from mtrl.algorithm import AGENTS, AgentPreset, NetworkConfig, OffPolicyAlgorithm, Problem
+from mtrl.buffers import ReplayBuffer
 from mtrl.checkpoint import find_checkpoint
 from mtrl.config import CheckpointConfig, EvaluationConfig, ReplayConfig, RunConfig, TrackingConfig
 from mtrl.goals import INACTIVE, ResampleGoals
-from mtrl.run_folder import RunFolder, read_jsonl
+from mtrl.run_folder import RunFolder, read_json, read_jsonl
 from mtrl.suites import SUITES, Suite
 from mtrl.tasks import TASKS, TaskDefinition
 from mtrl.vector.build import ENGINES
@@ -241,16 +242,19 @@ def everything(folder: Path) -> dict[str, Any]:
     state = checkpoint.state()
     del state["wall_s"]
     segments = list(checkpoint.segments(run.replay))
-    replay = {}
-    for task in range(len(segments[0]["count"])):
-        for name in ("obs", "action", "reward", "next_obs", "terminated"):
-            spans = [rows[name].split(rows["count"].tolist())[task] for rows in segments]
-            replay[f"{name} {task}"] = torch.cat(spans)[-50:]  # what the ring of 50 still holds
+    config = read_json(run.config)["config"]
+    slots, capacity = config["slots_per_task"], config["replay"]["capacity_per_task"]
+    worlds, (obs_dim, action_dim) = segments[0]["obs"].shape[1], (segments[0][n].shape[2] for n in ("obs", "action"))
+    buffer = ReplayBuffer(
+        worlds // slots, slots, capacity, obs_dim, action_dim, torch.device("cpu"), shortest_episode=1
+    )
+    for rows in segments:
+        buffer.extend(rows)
     return {
         "step": checkpoint.manifest["env_step"],
         "weights": checkpoint.weights(),
         "state": state,
-        "replay": replay,
+        "replay": buffer.rows_since(0),
         "metrics": [without_clock(line) for line in read_jsonl(run.metrics)],
         "evaluations": [without_clock(line) for line in read_jsonl(run.evaluations)],
     }

@@ -28,7 +28,7 @@ def small(**changes):
     return dataclasses.replace(SACConfig(actor=network, critic=network, batch_per_task=8), **changes)
 
 
-def batch_of(problem, per_task=8, seed=0):
+def batch_of(problem, per_task=8, seed=0, discount=0.99):
     generator = torch.Generator().manual_seed(seed)
     tasks, obs, act = problem.num_tasks, problem.obs_mask.shape[1], problem.action_mask.shape[1]
     n = tasks * per_task
@@ -40,6 +40,7 @@ def batch_of(problem, per_task=8, seed=0):
         torch.randn(n, obs, generator=generator),
         torch.zeros(n),
         task_id,
+        torch.full((n,), discount),
     )
 
 
@@ -145,7 +146,7 @@ def test_temperature_gradients_do_not_leak_between_tasks():
 
 def test_targets_bootstrap_at_truncation_and_not_at_termination():
     p = problem()
-    agent, batch = SAC(small(gamma=0.9), p), batch_of(p)
+    agent, batch = SAC(small(gamma=0.9), p), batch_of(p, discount=0.9)
     ended = dataclasses.replace(batch, terminated=torch.ones(24))
     with torch.no_grad():
         assert torch.equal(agent.targets(ended), batch.reward)

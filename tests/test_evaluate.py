@@ -110,8 +110,8 @@ def test_fewer_goals_are_the_first_ones_and_the_label_says_so():
 def test_policies_learn_where_episodes_begin():
     policy = ConstantPolicy()
     evaluate(policy, make([[(2, *NEVER), (3, *NEVER), (2, *NEVER)]], slots_per_task=2))
-    # slot 0 plays goals 0 and 2, slot 1 plays goal 1
-    assert [mask.tolist() for mask in policy.begun] == [[True, True], [True, False], [False, True]]
+    # slot 0 plays goals 0 and 2, slot 1 plays goal 1; between them they are told that nothing began
+    assert [mask.tolist() for mask in policy.begun] == [[True, True], [False, False], [True, False], [False, True]]
 
 
 def test_two_evaluations_in_one_environment_are_equal():

@@ -13,7 +13,7 @@ from runner_toys import InlineVectorEnv
 
 from mtrl.agents.sac import SAC, SACConfig
 from mtrl.algorithm import NETWORKS, NetworkConfig, Problem
-from mtrl.buffers import TaskReplayBuffer
+from mtrl.buffers import ReplayBuffer
 from mtrl.config import ReplayConfig, RunConfig
 from mtrl.goals import GoalSet
 from mtrl.runner.off_policy import OffPolicyLoop
@@ -51,16 +51,17 @@ def agent_of(network, tasks, **changes):
 def learn(agent, transitions, updates):
     """Fills the replay of each task with `transitions(task, obs_draw, action)` and updates."""
     tasks = agent.problem.num_tasks
-    buffer = TaskReplayBuffer(tasks, ROWS, 1, 1, CPU)
+    buffer = ReplayBuffer(tasks, 1, ROWS, 1, 1, CPU, shortest_episode=1)
     generator = torch.Generator().manual_seed(1)
     task_id = torch.arange(tasks)
     for _ in range(ROWS):
         draw = torch.rand(tasks, 1, generator=generator)
         action = 2 * torch.rand(tasks, 1, generator=generator) - 1
         obs, reward, next_obs, terminated = transitions(task_id, draw, action)
-        buffer.add(obs, action, reward, next_obs, terminated, task_id)
+        buffer.start(obs)  # every transition is an episode of its own
+        buffer.add(action, reward, terminated, torch.ones(tasks, dtype=torch.bool), next_obs, next_obs)
     for _ in range(updates):
-        agent.update(buffer.sample(agent.batch_per_task, generator))
+        agent.update(buffer.sample(agent.batch_per_task, generator, agent.gamma))
 
 
 def values(agent, obs, action=0.0, tasks=None):

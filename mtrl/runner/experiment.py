@@ -1,6 +1,6 @@
 """What a configuration stands for: suite, preset, goals and problem; building agents and environments from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 
 from mtrl.algorithm import AGENTS, AgentPreset, Policy, Problem
 from mtrl.checkpoint import find_checkpoint
-from mtrl.config import RunConfig, from_dict, resolve_device, validate
+from mtrl.config import RunConfig, from_dict, resolve_device, slots_for, validate
 from mtrl.errors import UserError
 from mtrl.goals import GoalSet, make_goal_sets
 from mtrl.logger.contract import TRACKERS
@@ -31,6 +31,7 @@ class Experiment:
         preset: Its agent.
         device: Where it runs.
         folder: Where it is written.
+        slots_per_task: Environments of each task that are trained in, whichever option says so.
     """
 
     config: RunConfig
@@ -38,6 +39,7 @@ class Experiment:
     preset: AgentPreset
     device: torch.device
     folder: RunFolder
+    slots_per_task: int
 
     @property
     def title(self) -> str:
@@ -103,8 +105,10 @@ def prepare(config: RunConfig) -> Experiment:
         ENGINES.get(config.engine)
     for name in config.tracking.trackers:
         TRACKERS.get(name)
-    device = torch.device(resolve_device(validate(config).device))
-    return Experiment(config, suite, preset, device, run_folder_of(config, suite))
+    slots = slots_for(config, len(suite.train_tasks), preset.defaults.slots_per_task)
+    validate(replace(config, slots_per_task=slots))
+    device = torch.device(resolve_device(config.device))
+    return Experiment(config, suite, preset, device, run_folder_of(config, suite), slots)
 
 
 def read_experiment(path: Path, **changes: Any) -> Experiment:

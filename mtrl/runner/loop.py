@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from mtrl.algorithm import Metrics
-from mtrl.evaluation import RunningEpisodes
+from mtrl.evaluation import Episode, RunningEpisodes
 from mtrl.types import Rewards, State
-from mtrl.vector.contract import StepInfo, TaskVectorEnv
+from mtrl.vector.contract import StepInfo, TaskVectorEnv, slots_of_each_task
 
 WINDOW = 20
 """Training episodes of each task that success and return are averaged over."""
@@ -27,8 +27,11 @@ class EpisodeStatistics:
         self._recent: dict[str, deque[tuple[int, float]]] = {task.name: deque(maxlen=WINDOW) for task in env.tasks}
 
     def add(self, reward: Rewards, info: StepInfo) -> None:
-        """Takes in one step."""
-        for episode in self._running.add(reward, info):
+        """Takes in one step; what ended with it may be looked at later (`TaskVectorEnv.report_every`)."""
+        self._take(self._running.add(reward, info))
+
+    def _take(self, episodes: list[Episode]) -> None:
+        for episode in episodes:
             self._recent[episode.task].append((episode.success_any, episode.return_))
 
     def metrics(self) -> dict[str, float]:
@@ -36,6 +39,7 @@ class EpisodeStatistics:
 
         `train/faults` counts the episodes that were cut short because their physics failed.
         """
+        self._take(self._running.collect())
         result = {"train/faults": float(self._env.faults.sum())}
         for name, column in (("train/success", 0), ("train/return", 1)):
             of_task = {
@@ -48,6 +52,7 @@ class EpisodeStatistics:
 
     def get_state(self) -> State:
         """All that is needed to go on."""
+        self._take(self._running.collect())
         recent = {task: [list(row) for row in rows] for task, rows in self._recent.items()}
         return {"running": self._running.get_state(), "recent": recent}
 
@@ -64,15 +69,20 @@ class TrainingLoop(abc.ABC):
     Attributes:
         algorithm: What learns; has `act`, `weights`, `load_weights`, `get_state`, `set_state`.
         env: What it learns from.
+        slots_per_task: Slots of each task.
         statistics: Of the training episodes.
         vector_steps: Steps of the vector environment so far.
         updates: Gradient updates so far.
         metrics: What the newest update reported.
+
+    Raises:
+        UserError: The tasks of `env` have different numbers of slots.
     """
 
     def __init__(self, algorithm: Any, env: TaskVectorEnv) -> None:
         self.algorithm, self.env = algorithm, env
         self.statistics = EpisodeStatistics(env)
+        self.slots_per_task = slots_of_each_task(env)
         self.vector_steps = 0
         self.updates = 0
         self.metrics: Metrics = {}
@@ -85,13 +95,12 @@ class TrainingLoop(abc.ABC):
     @property
     def steps_per_task(self) -> int:
         """Environment steps of each task."""
-        return self.vector_steps * (self.env.num_envs // len(self.env.tasks))
+        return self.vector_steps * self.slots_per_task
 
     def crossed(self, every: int) -> bool:
         """Whether the last step reached or passed a multiple of so many environment steps a task; 0 never does."""
-        slots = self.env.num_envs // len(self.env.tasks)
         now = self.steps_per_task
-        return every > 0 and now // every > (now - slots) // every
+        return every > 0 and now // every > (now - self.slots_per_task) // every
 
     @abc.abstractmethod
     def start(self) -> None:

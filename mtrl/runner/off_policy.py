@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from mtrl.algorithm import OffPolicyAlgorithm
-from mtrl.buffers import TaskReplayBuffer
+from mtrl.buffers import ReplayBuffer
 from mtrl.config import RunConfig
 from mtrl.runner.loop import TrainingLoop
 from mtrl.types import Actions, Observations, State
@@ -20,7 +20,8 @@ class OffPolicyLoop(TrainingLoop):
     """Collects transitions into a replay buffer and updates from it while the environments step.
 
     The updates of a step see the buffer as it was before that step, so the result does not depend on how the two
-    overlap.
+    overlap. Between two reports of the environment (`TaskVectorEnv.report_every`) the host waits for nothing: actions,
+    transitions, batches and updates stay on the environment's device.
 
     Args:
         algorithm: What learns.
@@ -34,10 +35,18 @@ class OffPolicyLoop(TrainingLoop):
         super().__init__(algorithm, env)
         self._config = config
         obs_dim, action_dim = env.obs_mask.shape[1], env.action_mask.shape[1]
-        self.buffer = TaskReplayBuffer(len(env.tasks), config.replay.capacity_per_task, obs_dim, action_dim, env.device)
+        self.buffer = ReplayBuffer(
+            len(env.tasks),
+            self.slots_per_task,
+            config.replay.capacity_per_task,
+            obs_dim,
+            action_dim,
+            env.device,
+            shortest_episode=min(task.horizon for task in env.tasks),
+        )
         seed = int(np.random.SeedSequence([config.seed, STREAM]).generate_state(1)[0])
         self._generator = torch.Generator(env.device).manual_seed(seed)
-        self._saved_rows = self.buffer.written.clone()
+        self._saved_steps = 0
         self._learning_steps = 0
         self._random_until = math.ceil(config.warmup_steps * len(env.tasks) / env.num_envs)
         self._learn_from = max(1, self._random_until)
@@ -47,6 +56,7 @@ class OffPolicyLoop(TrainingLoop):
         """Starts all episodes."""
         options = {"random_progress": self._config.random_progress}
         self._obs, _ = self.env.reset(seed=self._config.seed, options=options)
+        self.buffer.start(self._obs)
         self.algorithm.begin_episodes(torch.ones(self.env.num_envs, dtype=torch.bool, device=self.env.device))
 
     def advance(self) -> None:
@@ -55,10 +65,9 @@ class OffPolicyLoop(TrainingLoop):
         self.env.step_async(action)
         self._learn()
         obs, reward, terminated, _, info = self.env.step_wait()
-        self.buffer.add(self._obs, action, reward, info["final_obs"], terminated, self.env.task_id)
+        self.buffer.add(action, reward, terminated, info["final_mask"], info["final_obs"], obs)
         self.statistics.add(reward, info)
-        if bool(info["final_mask"].any()):
-            self.algorithm.begin_episodes(info["final_mask"])
+        self.algorithm.begin_episodes(info["final_mask"])
         self._obs = obs
         self.vector_steps += 1
 
@@ -74,9 +83,10 @@ class OffPolicyLoop(TrainingLoop):
             return
         self._learning_steps += 1
         due = int(self._learning_steps * self._config.updates_per_step) - self.updates
+        agent = self.algorithm
         for _ in range(due):
-            batch = self.buffer.sample(self.algorithm.batch_per_task, self._generator)
-            self.metrics = self.algorithm.update(batch)
+            batch = self.buffer.sample(agent.batch_per_task, self._generator, agent.gamma, agent.n_step)
+            self.metrics = agent.update(batch)
         self.updates += due
 
     def get_state(self) -> State:
@@ -90,16 +100,17 @@ class OffPolicyLoop(TrainingLoop):
         self._obs = self.env.set_state(state["env"])
         self._generator.set_state(state["generator"])
         self._learning_steps, self._learn_from = int(state["learning_steps"]), int(state["learn_from"])
-        if int(self.buffer.written.min()) == 0:
+        self.buffer.start(self._obs)
+        if not self.buffer.steps:
             self._learn_from = self.vector_steps + max(1, self._random_until)
 
     def replay_rows(self) -> dict[str, torch.Tensor] | None:
         """See `TrainingLoop.replay_rows`."""
-        return self.buffer.rows_since(self._saved_rows)
+        return self.buffer.rows_since(self._saved_steps)
 
     def replay_saved(self) -> None:
         """See `TrainingLoop.replay_saved`."""
-        self._saved_rows = self.buffer.written.clone()
+        self._saved_steps = self.buffer.steps
 
     def put_replay(self, rows: dict[str, torch.Tensor]) -> None:
         """See `TrainingLoop.put_replay`."""

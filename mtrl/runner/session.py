@@ -41,7 +41,8 @@ class Session:
     def __init__(self, experiment: Experiment, loop: TrainingLoop | None, agent: Any, goals: GoalSet) -> None:
         self._experiment, self._loop, self._agent, self._goals = experiment, loop, agent, goals
         self._config, self._folder = experiment.config, experiment.folder
-        self._store = CheckpointStore(self._folder, self._config.checkpoint, self._config.replay.capacity_per_task)
+        held = self._config.replay.capacity_per_task // experiment.slots_per_task
+        self._store = CheckpointStore(self._folder, self._config.checkpoint, held)
         self._clock = _Clock()
         self._evaluation_env: TaskVectorEnv | None = None
         self._evaluation_due = False

@@ -120,7 +120,10 @@ def _run(experiment: Experiment) -> None:
 
 
 def _train(experiment: Experiment, agent: OffPolicyAlgorithm, goals: GoalSet) -> None:
-    with closing(experiment.build_env(goals, experiment.config.slots_per_task)) as env:
+    worlds, tasks = experiment.config.worlds, len(experiment.suite.train_tasks)
+    if worlds % tasks:
+        say(f"stepping {experiment.slots_per_task * tasks} worlds, since {worlds} do not divide among {tasks} tasks")
+    with closing(experiment.build_env(goals, experiment.slots_per_task)) as env:
         if experiment.config.compile:
             agent.compile()
             env.compile()

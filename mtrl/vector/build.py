@@ -1,14 +1,16 @@
 """Building the vector environment of a list of tasks."""
 
 import contextlib
+import importlib.util
 from collections.abc import Callable, Hashable, Sequence
 
 import torch
 
 from mtrl.errors import UserError
 from mtrl.goals import GoalSet
+from mtrl.logger.console import say
 from mtrl.registry import Registry
-from mtrl.tasks import TASKS
+from mtrl.tasks import TASKS, TaskDefinition
 from mtrl.vector.composite import CompositeVectorEnv
 from mtrl.vector.contract import TaskVectorEnv
 from mtrl.vector.processes import ProcessVectorEnv
@@ -24,8 +26,21 @@ def _scene_builder() -> Builder:
     return SceneVectorEnv
 
 
+def _warp_builder() -> Builder:
+    if not _has_warp():
+        raise UserError(f"the warp engine is not installed: {INSTALL_WARP}, or use --engine native")
+    from mtrl.scenes.warp.vector import WarpVectorEnv
+
+    return WarpVectorEnv
+
+
+INSTALL_WARP = "pip install 'mtrl-suite[gpu]'"
+WORLDS_FOR_WARP = 512
+"""Worlds from which `auto` takes the warp engine on a CUDA device: a step of it takes some milliseconds however few."""
+
 ENGINES: Registry[Builder] = Registry("engine")
 ENGINES.register_later("native", _scene_builder, "tasks on MuJoCo scenes, in batches on native threads")
+ENGINES.register_later("warp", _warp_builder, "tasks on MuJoCo scenes, thousands of worlds on a GPU")
 ENGINES.register("official", ProcessVectorEnv, "Meta-World's own classes, in worker processes")
 ENGINES.register("gymnasium", ProcessVectorEnv, "your gymnasium environments, in worker processes")
 
@@ -47,7 +62,7 @@ def make_vector_env(
         goal_set: Their goals, one table a task in the same order.
         slots_per_task: Environments of each task.
         workers: Worker processes, or threads of the physics; 0 takes one less than the cores.
-        engine: `auto` runs each task on its own engine; a name runs all on that one.
+        engine: `auto` runs each task on the engine that suits it and the device; a name runs all on that one.
         goal_visible: Whether observations show the goal.
         device: Where tensors live.
 
@@ -56,9 +71,10 @@ def make_vector_env(
     """
     _check(task_names, goal_set, slots_per_task, workers)
     definitions = [TASKS.get(name) for name in task_names]
+    engines = _chosen(definitions, engine, torch.device(device), slots_per_task * len(definitions))
     groups: dict[tuple[Builder, Hashable], list[int]] = {}
-    for place, task in enumerate(definitions):
-        builder = ENGINES.get(task.engine if engine == "auto" else engine)
+    for place, (task, name) in enumerate(zip(definitions, engines, strict=True)):
+        builder = ENGINES.get(name)
         kind = builder.kind_of(task) if hasattr(builder, "kind_of") else None  # pyright: ignore
         groups.setdefault((builder, kind), []).append(place)
     with contextlib.ExitStack() as built:
@@ -76,6 +92,22 @@ def make_vector_env(
             parts.append(part)
         built.pop_all()  # All are built, so none is closed here.
     return parts[0] if len(parts) == 1 else CompositeVectorEnv(parts, list(groups.values()), goal_set)
+
+
+def _chosen(tasks: Sequence[TaskDefinition], engine: str, device: torch.device, worlds: int) -> list[str]:
+    """The engine of each task; `auto` is the warp engine for scenes in many worlds on CUDA, else each task's own."""
+    if engine != "auto":
+        return [engine] * len(tasks)
+    many = device.type == "cuda" and worlds >= WORLDS_FOR_WARP and any(task.scene is not None for task in tasks)
+    if many and not _has_warp():
+        say(f"{worlds} worlds would be stepped on the GPU with the warp engine: {INSTALL_WARP}")
+        many = False
+    return ["warp" if many and task.scene is not None else task.engine for task in tasks]
+
+
+def _has_warp() -> bool:
+    """Whether the extra `gpu` is installed."""
+    return all(importlib.util.find_spec(name) is not None for name in ("warp", "mujoco_warp"))
 
 
 def _check(task_names: Sequence[str], goal_set: GoalSet, slots_per_task: int, workers: int) -> None:

@@ -51,6 +51,7 @@ class CompositeVectorEnv(TaskVectorEnv):
         order = np.argsort(joined, kind="stable")
         super().__init__(tasks, joined[order].tolist(), goal_set, parts[0].device)
         self._parts, self._members = tuple(parts), tuple(members)
+        self.report_every = max(part.report_every for part in parts)
         # Slot of the composite for each slot of each part: the inverse of the sorting, cut into parts.
         bounds = np.cumsum([part.num_envs for part in parts])[:-1]
         self._slots = [slots.tolist() for slots in np.split(np.argsort(order), bounds)]

@@ -55,8 +55,12 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv, abc.ABC):
         action_mask: `[task, act]` bool.
         goal_set: The goals that `goal_index` refers to.
         device: Where tensors live.
+        report_every: Steps between two looks of the host at what happened on the device. 1 where stepping happens on
+            the host anyway; an engine on a device sets more, so that no step waits for it. A composite takes its parts'
+            maximum. An environment with more than 1 may be stepped on after all its slots have become inactive.
     """
 
+    report_every: int = 1
     metadata: dict[str, Any] = {  # noqa: RUF012 - as gymnasium declares it
         "autoreset_mode": AutoresetMode.SAME_STEP,
         "render_modes": ["rgb_array"],
@@ -142,6 +146,22 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv, abc.ABC):
         """
 
 
+def slots_of_each_task(env: TaskVectorEnv) -> int:
+    """How many slots every task has.
+
+    Raises:
+        UserError: Slots are not sorted by task, or tasks have different numbers of them.
+    """
+    found, tasks = env.task_id.tolist(), len(env.tasks)
+    slots = max(1, len(found) // tasks)
+    if found != [task for task in range(tasks) for _ in range(slots)]:
+        raise UserError(
+            "training needs slots that are sorted by task and equally many of each task: build the environment with "
+            "mtrl.make_vector_env, or give its parts the same slots_per_task"
+        )
+    return slots
+
+
 def refuse_random_progress(options: dict[str, Any] | None) -> None:
     """For engines that cannot begin within an episode.
 
@@ -149,7 +169,9 @@ def refuse_random_progress(options: dict[str, Any] | None) -> None:
         UserError: They are asked to.
     """
     if (options or {}).get("random_progress"):
-        raise UserError("random initial progress needs the native engine: leave it off, or use --engine native")
+        raise UserError(
+            "random initial progress needs the native or the warp engine: leave it off, or use --engine native"
+        )
 
 
 def schedule_of(options: dict[str, Any] | None) -> GoalSchedule | None:
