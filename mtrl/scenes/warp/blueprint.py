@@ -27,10 +27,10 @@ PLACED = (
     "geom_xpos",
     "geom_xmat",
 )
-"""What puts a world at a start, in this order: everything that lasts from one step to the next and differs between starts.
+"""What puts a world at a start, in this order: all that lasts from one step to the next and differs between starts.
 
-`body_pos` and `body_quat` belong to the model. mujoco_warp never moves geometry that is welded to the world, so where it
-stands, `geom_xpos` and `geom_xmat`, must be written as well; of moving geometry the next step computes them anew.
+`body_pos` and `body_quat` belong to the model. mujoco_warp never moves geometry that is welded to the world, so where
+it stands, `geom_xpos` and `geom_xmat`, must be written as well; of moving geometry the next step computes them anew.
 """
 Placement = Mapping[str, np.ndarray]
 """The entries of `PLACED`, `[start, ...]` with MuJoCo's shape of one world behind it."""
@@ -42,8 +42,8 @@ class Blueprint(abc.ABC):
     Attributes:
         scenes: The members.
         model: The model whose structure all worlds share.
-        fields: Numbers of the model in which the members differ, `[member, ...]` by MuJoCo's name; only such as mujoco_warp
-            keeps for each world.
+        fields: Numbers of the model in which the members differ, `[member, ...]` by MuJoCo's name; only such as
+            mujoco_warp keeps for each world.
     """
 
     scenes: tuple[Scene, ...]

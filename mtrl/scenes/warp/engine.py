@@ -26,10 +26,10 @@ from mtrl.types import State
 class WarpEngine:
     """Steps worlds and keeps the views of their rules up to date; the host never waits for the device.
 
-    Each group's launches, some 700 of them, are recorded once: in a CUDA graph with conditional nodes for the solver's
-    iterations, or in Warp's recording for the CPU. On CUDA the graphs of the groups run side by side on some streams. They
-    are not one graph with forks, since Warp ends and resumes the recording at every conditional node, which a forked stream
-    does not survive.
+    Each group's launches, some 600 of them, are recorded once: in a CUDA graph with conditional nodes for the solver's
+    iterations, or in Warp's recording for the CPU. On CUDA the graphs of the groups run side by side on some streams.
+    They are not one graph with forks, since Warp ends and resumes the recording at every conditional node, which a
+    forked stream does not survive.
 
     Args:
         layout: The worlds, of tasks with equal rules; float32.

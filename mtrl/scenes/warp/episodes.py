@@ -13,7 +13,7 @@ class DeviceEpisodes:
     """The running episodes, in the order of the worlds.
 
     A schedule is Python and decides slot by slot, so the host asks it for the goals of the next episodes and puts them
-    into a queue on the device. Every `interval` steps it sees how many episodes each slot had begun an interval earlier,
+    into a queue on the device. Every `interval` steps it sees how many episodes each slot had begun an interval ago,
     which it need not wait for, and deals out as many more: the queue is long enough for episodes of a single step.
 
     Args:

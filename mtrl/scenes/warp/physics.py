@@ -22,9 +22,9 @@ def has_plain_stages(model: mujoco_warp.Model) -> bool:
 def forward(model: mujoco_warp.Model, data: mujoco_warp.Data, *, sensors: bool) -> None:
     """Launches forward dynamics.
 
-    mujoco_warp builds the rows of equality constraints before it computes velocities, so their reference accelerations use
-    the velocities of the state before, and after a reset those of the episode before. MuJoCo uses the current ones; here
-    they are computed first.
+    mujoco_warp builds the rows of equality constraints before it computes velocities, so their reference accelerations
+    use the velocities of the state before, and after a reset those of the episode before. MuJoCo uses the current ones;
+    here they are computed first.
 
     Args:
         model: The model.

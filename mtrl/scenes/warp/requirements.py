@@ -24,8 +24,8 @@ def require(device: torch.device) -> torch.device:
     missing = missing_packages()
     if missing:
         raise UserError(
-            f"the warp engine needs {' and '.join(missing)}, which {'are' if len(missing) > 1 else 'is'} not installed: "
-            "pip install 'mtrl-suite[gpu]', or choose --engine native"
+            f"the warp engine needs {' and '.join(missing)}, not installed: pip install 'mtrl-suite[gpu]', or choose "
+            "--engine native"
         )
     from mtrl.scenes.warp.setup import prepare_warp
 

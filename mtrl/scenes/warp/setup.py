@@ -8,7 +8,7 @@ import warp
 
 @functools.cache
 def prepare_warp() -> None:
-    """Has Warp speak of warnings alone; what it compiles is kept in `$WARP_CACHE_PATH`, or in the user's cache folder."""
+    """Has Warp speak of errors alone; what it compiles is kept in `$WARP_CACHE_PATH`, or in the user's cache folder."""
     if hasattr(warp.config, "log_level"):
         warp.config.log_level = warp.LOG_ERROR
     else:

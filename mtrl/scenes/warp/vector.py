@@ -10,7 +10,6 @@ import torch
 from mtrl.goals import INACTIVE, GoalSet
 from mtrl.scenes.columns import Columns
 from mtrl.scenes.scene import Scene
-from mtrl.scenes.task import Outcome
 from mtrl.scenes.warp.episodes import DeviceEpisodes
 from mtrl.scenes.warp.requirements import require
 from mtrl.scenes.warp.settings import WarpSettings
@@ -29,9 +28,10 @@ UNSOUND = "the state was not finite, or beyond bounds"
 class WarpVectorEnv(SceneWorlds):
     """Worlds of one or several tasks with equal rules, stepped by mujoco_warp on a GPU, or a few of them on the CPU.
 
-    A step is recorded work: the rules' controls, the physics, the rules' judgement with all bookkeeping, and the placing of
-    the worlds whose episodes ended. A world whose physics fails (not finite, beyond bounds, or contacts or constraint rows
-    that did not fit) is truncated with reward 0 and its last sound observation, begins its next episode, and is counted.
+    A step is recorded work: the rules' controls, the physics, the rules' judgement with all bookkeeping, and the
+    placing of the worlds whose episodes ended. A world whose physics fails (not finite, beyond bounds, or contacts or
+    constraint rows that did not fit) is truncated with reward 0 and its last sound observation, begins its next episode,
+    and is counted.
 
     Args:
         definitions: The suite's tasks, in order.
