@@ -16,9 +16,8 @@ WORLD: Path = ()
 FIXTURES, JOINTED, PLAIN = range(3)
 """Kinds of bodies: everything welded to the world that comes after so many moving bodies, and before the next, which
 keeps geoms in the order that each scene has them in; what moves and holds joints or a mocap body; what moves along."""
-_REFERS_TO_BODIES = tuple(int(kind) for kind in (mujoco.mjtEq.mjEQ_WELD, mujoco.mjtEq.mjEQ_CONNECT))
-_EQUALITIES = (*_REFERS_TO_BODIES, int(mujoco.mjtEq.mjEQ_JOINT))
-_BOUND = tuple(int(kind) for kind in (mujoco.mjtObj.mjOBJ_BODY, mujoco.mjtObj.mjOBJ_JOINT))
+BODY_EQUALITIES = tuple(int(kind) for kind in (mujoco.mjtEq.mjEQ_WELD, mujoco.mjtEq.mjEQ_CONNECT))
+_EQUALITIES = (*BODY_EQUALITIES, int(mujoco.mjtEq.mjEQ_JOINT))
 _TRANSMISSIONS = tuple(int(kind) for kind in (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT))
 _SHAPES = tuple(
     int(kind)
@@ -124,7 +123,7 @@ class Member:
         equalities = [
             (
                 int(kind),
-                *(self.paths[i] if kind in _REFERS_TO_BODIES else int(i) for i in (first, second)),
+                *(self.paths[i] if kind in BODY_EQUALITIES else int(i) for i in (first, second)),
                 bool(active),
             )
             for kind, first, second, active in bound
@@ -152,9 +151,9 @@ class Member:
             i
             for kind, *pair in zip(model.eq_type, model.eq_obj1id, model.eq_obj2id, strict=True)
             for i in pair
-            if kind in _REFERS_TO_BODIES and i > 0 and self.welded[i]
+            if kind in BODY_EQUALITIES and i > 0 and self.welded[i]
         ]
-        return (
+        return bool(
             not any(getattr(model, name) for name in _ABSENT)
             and not welded
             and np.isin(model.geom_type, _SHAPES).all()
@@ -166,7 +165,7 @@ class Member:
             and (model.sensor_reftype == mujoco.mjtObj.mjOBJ_GEOM).all()
             and not model.sensor_cutoff.any()
             and np.isin(model.eq_type, _EQUALITIES).all()
-            and np.isin(model.eq_objtype, _BOUND).all()
+            and not (model.eq_objtype == mujoco.mjtObj.mjOBJ_SITE).any()
             and np.isin(model.actuator_trntype, _TRANSMISSIONS).all()
             and mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_NUMERIC, "contact_sensor_maxmatch") < 0
         )

@@ -33,26 +33,18 @@ compare the sum of sizes and margins with a distance, and reject the pair wherev
 """
 UNLIMITED = 1e9
 """Range of a joint that is limited in other members only, m or rad."""
-_FIELDS = {
-    "body": (*("pos", "quat", "ipos", "iquat", "mass", "subtreemass", "inertia", "invweight0", "gravcomp"),),
-    "jnt": (
-        *("solref", "solimp", "pos", "axis", "stiffness", "stiffnesspoly", "springyield", "range", "actfrcrange"),
-        "margin",
-    ),
-    "dof": ("solref", "solimp", "frictionloss", "armature", "damping", "dampingpoly", "invweight0"),
-    "geom": (
-        *("dataid", "solmix", "solref", "solimp", "size", "aabb", "rbound", "pos", "quat", "friction", "margin", "gap"),
-        *("surfacevel", "adhesion"),
-    ),
-    "site": ("pos", "quat"),
-    "eq": ("solref", "solimp", "data"),
-    "actuator": (
-        *("cranklength", "dynprm", "gainprm", "biasprm", "actrange", "damping", "dampingpoly", "armature"),
-        *("forcerange", "ctrlrange", "gear", "acc0", "lengthrange"),
-    ),
-    "qpos": ("0", "_spring"),
+_PARTS = {
+    "body": "pos quat ipos iquat mass subtreemass inertia invweight0 gravcomp",
+    "jnt": "solref solimp pos axis stiffness stiffnesspoly springyield range actfrcrange margin",
+    "dof": "solref solimp frictionloss armature damping dampingpoly invweight0",
+    "geom": "dataid solmix solref solimp size aabb rbound pos quat friction margin gap surfacevel adhesion",
+    "site": "pos quat",
+    "eq": "solref solimp data",
+    "actuator": "cranklength dynprm gainprm biasprm actrange damping dampingpoly armature forcerange ctrlrange gear "
+    "acc0 lengthrange",
 }
-"""What mujoco_warp keeps for each world, as MuJoCo names it."""
+FIELDS = {kind: tuple(f"{kind}_{part}" for part in parts.split()) for kind, parts in _PARTS.items()}
+"""What mujoco_warp keeps for each world, as MuJoCo names it; besides, `qpos0` and `qpos_spring`."""
 
 
 def merge(scenes: Sequence[Scene], grouping: str) -> list[Blueprint]:
@@ -190,9 +182,8 @@ def _rows(number: int, template: Template, neutral: Mapping[str, np.ndarray]) ->
     """A member's numbers, in the places of the template."""
     member, made = template.members[number], template.model
     rows = {**_body_rows(member, template), **neutral, **_site_rows(member, template)}
-    for kind in ("jnt", "dof", "eq", "actuator"):
-        rows.update({f"{kind}_{part}": getattr(member.model, f"{kind}_{part}") for part in _FIELDS[kind]})
-    rows.update({f"qpos{part}": getattr(member.model, f"qpos{part}") for part in _FIELDS["qpos"]})
+    plain = [name for kind in ("jnt", "dof", "eq", "actuator") for name in FIELDS[kind]]
+    rows.update({name: getattr(member.model, name) for name in (*plain, "qpos0", "qpos_spring")})
     unlimited = (made.jnt_limited != 0) & (member.model.jnt_limited == 0)
     rows["jnt_range"] = np.where(unlimited[:, None], (-UNLIMITED, UNLIMITED), rows["jnt_range"])
     geoms = [template.geoms[slot] for slot in member.geoms]
@@ -208,10 +199,9 @@ def _body_rows(member: Member, template: Template) -> dict[str, np.ndarray]:
     made, (bodies, moving) = template.model, _bodies(member, template)
     positions, orientations = member.poses(member.model.body_pos[None])
     rows = {}
-    for part in _FIELDS["body"]:
-        name = f"body_{part}"
+    for name in FIELDS["body"]:
         rows[name] = np.zeros_like(getattr(made, name))
-        if part in ("quat", "iquat"):
+        if name in ("body_quat", "body_iquat"):
             rows[name][:, 0] = 1
         rows[name][bodies] = getattr(member.model, name)[moving]
     rows["body_pos"][bodies], rows["body_quat"][bodies] = positions[0][moving], orientations[moving]
@@ -233,7 +223,7 @@ def _geom_values(number: int, template: Template) -> dict[str, np.ndarray]:
     """A member's numbers of geoms, in its own order; welded ones are in the world."""
     member = template.members[number]
     model = member.model
-    values = {f"geom_{part}": getattr(model, f"geom_{part}").copy() for part in _FIELDS["geom"]}
+    values = {name: getattr(model, name).copy() for name in FIELDS["geom"]}
     positions, orientations = values["geom_pos"], values["geom_quat"]
     bodies = member.poses(model.body_pos[None])[0][0]
     for geom, body in enumerate(model.geom_bodyid):
@@ -253,7 +243,7 @@ def _geom_values(number: int, template: Template) -> dict[str, np.ndarray]:
 
 def _neutral_geoms(members: Sequence[Member], template: Template) -> dict[str, np.ndarray]:
     """Numbers for geoms that a member does not have: those of the first that has them."""
-    values = {f"geom_{part}": getattr(template.model, f"geom_{part}").copy() for part in _FIELDS["geom"]}
+    values = {name: getattr(template.model, name).copy() for name in FIELDS["geom"]}
     for number in reversed(range(len(members))):
         geoms = [template.geoms[slot] for slot in members[number].geoms]
         for name, own in _geom_values(number, template).items():

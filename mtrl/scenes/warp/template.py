@@ -10,6 +10,7 @@ import numpy as np
 
 from mtrl.scenes.warp.member import (
     ACTUATOR_FORM,
+    BODY_EQUALITIES,
     FIXTURES,
     GEOM_FORM,
     JOINT_FORM,
@@ -157,13 +158,13 @@ class Template:
         member = self.members[0]
         model = member.model
         for number in range(model.neq):
-            kind = int(mujoco.mjtObj.mjOBJ_BODY)
             ends = (int(model.eq_obj1id[number]), int(model.eq_obj2id[number]))
-            if model.eq_objtype[number] == kind:
+            made = self._spec.add_equality(type=model.eq_type[number])
+            if model.eq_type[number] in BODY_EQUALITIES:
+                made.objtype = mujoco.mjtObj.mjOBJ_BODY
                 names = [self._bodies[member.paths[end]].name for end in ends]
             else:
                 names = [f"joint {end}" if end >= 0 else "" for end in ends]
-            made = self._spec.add_equality(type=model.eq_type[number], objtype=model.eq_objtype[number])
             made.name1, made.name2, made.active = *names, bool(model.eq_active0[number])
             made.data[: model.eq_data.shape[1]] = model.eq_data[number]
         for number in range(model.nu):
