@@ -93,7 +93,7 @@ def measure(loop: OffPolicyLoop, seconds: float) -> dict[str, float]:
 
 def split_update(loop: OffPolicyLoop, updates: int) -> dict[str, float]:
     """Shares of an update's time: matrix products, optimisers, everything else."""
-    batch = loop.buffer.sample(loop.algorithm.batch_per_task, loop._generator)
+    batch = loop.buffer.sample(loop.algorithm.batch_per_task, loop._generator, loop.algorithm.gamma)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         for _ in range(updates):
             loop.algorithm.update(batch)

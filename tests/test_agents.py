@@ -158,6 +158,26 @@ def test_targets_bootstrap_at_truncation_and_not_at_termination():
     assert torch.allclose(target, batch.reward + 0.9 * (value - log_prob))
 
 
+def test_the_discount_of_a_target_is_that_of_the_batch():
+    p = problem()
+    agent, batch = SAC(small(gamma=0.9, n_step=3), p), batch_of(p)
+    assert (agent.gamma, agent.n_step) == (0.9, 3)
+    discount = torch.where(torch.arange(24) % 2 == 0, 0.9, 0.9**3)
+    state, targets = agent._generator.get_state(), []
+    with torch.no_grad():
+        for values in (discount, torch.ones(24), torch.zeros(24)):
+            agent._generator.set_state(state)
+            targets.append(agent.targets(dataclasses.replace(batch, discount=values)))
+    assert torch.equal(targets[2], batch.reward)
+    assert torch.allclose(targets[0] - batch.reward, discount * (targets[1] - batch.reward), atol=1e-6)
+
+
+@pytest.mark.parametrize("n_step", [0, -1, 101])
+def test_impossible_numbers_of_steps_are_refused(n_step):
+    with pytest.raises(UserError, match=r"--algorithm\.n-step -?\d+ is impossible"):
+        small(n_step=n_step).check()
+
+
 def test_losses_are_one_number_a_task_and_their_mean_is_the_batch_mean():
     p = problem()
     agent, batch = SAC(small(), p), batch_of(p)

@@ -103,6 +103,25 @@ def test_reward_two_steps_away_is_discounted_once(network):
     assert values(agent, [0.0, 1.0]).tolist() == pytest.approx([GAMMA, 1.0], abs=0.05)
 
 
+def test_rewards_over_several_steps_reach_back_at_once(network):
+    """A chain of four steps that pays at its end: with three steps a transition, two bootstraps reach all of it."""
+    agent = agent_of(network, 1, n_step=3)
+    buffer = ReplayBuffer(1, 4, ROWS, 1, 1, CPU, shortest_episode=4)
+    place = torch.tensor([0.0, 1.0, 2.0, 3.0])
+    buffer.start(place[:, None])
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(ROWS // 4):
+        ended, final = place == 3, place + 1
+        following = torch.where(ended, 0.0, final)
+        action = 2 * torch.rand(4, 1, generator=generator) - 1
+        buffer.add(action, ended.float(), ended, ended, final[:, None], following[:, None])
+        place = following
+    for _ in range(250):
+        agent.update(buffer.sample(agent.batch_per_task, generator, agent.gamma, agent.n_step))
+    found = values(agent, [0.0, 1.0, 2.0, 3.0])
+    assert found.tolist() == pytest.approx([GAMMA**3, GAMMA**2, GAMMA, 1.0], abs=0.06)
+
+
 def test_the_policy_finds_the_action_that_pays(network):
     agent = agent_of(network, 2)
     best = torch.tensor([[0.5], [-0.5]])

@@ -1,7 +1,6 @@
 """Building the vector environment of a list of tasks."""
 
 import contextlib
-import importlib.util
 from collections.abc import Callable, Hashable, Sequence
 
 import torch
@@ -10,6 +9,7 @@ from mtrl.errors import UserError
 from mtrl.goals import GoalSet
 from mtrl.logger.console import say
 from mtrl.registry import Registry
+from mtrl.scenes.warp.requirements import missing_packages
 from mtrl.tasks import TASKS, TaskDefinition
 from mtrl.vector.composite import CompositeVectorEnv
 from mtrl.vector.contract import TaskVectorEnv
@@ -27,14 +27,11 @@ def _scene_builder() -> Builder:
 
 
 def _warp_builder() -> Builder:
-    if not _has_warp():
-        raise UserError(f"the warp engine is not installed: {INSTALL_WARP}, or use --engine native")
     from mtrl.scenes.warp.vector import WarpVectorEnv
 
     return WarpVectorEnv
 
 
-INSTALL_WARP = "pip install 'mtrl-suite[gpu]'"
 WORLDS_FOR_WARP = 512
 """Worlds from which `auto` takes the warp engine on a CUDA device: a step of it takes some milliseconds however few."""
 
@@ -99,15 +96,12 @@ def _chosen(tasks: Sequence[TaskDefinition], engine: str, device: torch.device, 
     if engine != "auto":
         return [engine] * len(tasks)
     many = device.type == "cuda" and worlds >= WORLDS_FOR_WARP and any(task.scene is not None for task in tasks)
-    if many and not _has_warp():
-        say(f"{worlds} worlds would be stepped on the GPU with the warp engine: {INSTALL_WARP}")
+    if many and missing_packages():
+        say(
+            f"the warp engine would step {worlds} worlds on the GPU: pip install 'mtrl-suite[gpu]'; going on without it"
+        )
         many = False
     return ["warp" if many and task.scene is not None else task.engine for task in tasks]
-
-
-def _has_warp() -> bool:
-    """Whether the extra `gpu` is installed."""
-    return all(importlib.util.find_spec(name) is not None for name in ("warp", "mujoco_warp"))
 
 
 def _check(task_names: Sequence[str], goal_set: GoalSet, slots_per_task: int, workers: int) -> None:
