@@ -2,6 +2,8 @@
 
     python experiments/experts.py --output docs/experts.md
 
+`warp_experts.py` compares the warp engine with the native one.
+
 Expected: a mean of at least 97 % on either engine, less than one point apart, and no task below 70 %. It takes about
 ten minutes on two cores. The experts read the goal from the observation and know the reset observation's faults.
 """
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,21 +25,44 @@ import torch
 
 from mtrl.envs.suites import MT50
 from mtrl.goals import EachGoalOnce, GoalSet
+from mtrl.scenes.warp.vector import WarpVectorEnv
 from mtrl.tasks import TASKS
 from mtrl.vector.build import make_vector_env
 
 
-def play(task: str, engine: str, episodes: int, goal_seed: int) -> dict[str, float]:
+@dataclass(frozen=True)
+class Episodes:
+    """What an expert did, each episode on a goal of its own.
+
+    Attributes:
+        ever: Whether it succeeded at any step, `[goal]` bool.
+        last: Whether it did at the last.
+        returns: Sums of rewards, `[goal]`.
+        observations: Before the first step and after each, `[1 + step, goal, obs]` float32.
+        faults: Of the physics, by kind; an episode with one was cut short.
+        peaks: The most of what the warp engine had to make room for.
+    """
+
+    ever: np.ndarray
+    last: np.ndarray
+    returns: np.ndarray
+    observations: np.ndarray
+    faults: dict[str, int] = field(default_factory=dict)
+    peaks: dict[str, int] = field(default_factory=dict)
+
+    def means(self) -> dict[str, float]:
+        """Means over episodes: `any`, `end` and `return`."""
+        return {"any": float(self.ever.mean()), "end": float(self.last.mean()), "return": float(self.returns.mean())}
+
+
+def play(task: str, engine: str, episodes: int, goal_seed: int) -> Episodes:
     """Plays a task's expert, each episode on a goal of its own, all of them side by side.
 
     Args:
         task: Task, such as `reach-v3`.
-        engine: `native` or `official`.
+        engine: `native`, `warp` or `official`.
         episodes: How many.
         goal_seed: Fixes the goals.
-
-    Returns:
-        Means over episodes: `any` and `end` (success at any step, and at the last), `return`.
     """
     from metaworld.policies import ENV_POLICY_MAP
 
@@ -46,24 +72,30 @@ def play(task: str, engine: str, episodes: int, goal_seed: int) -> dict[str, flo
     env = make_vector_env([task], goal_set=goals, slots_per_task=episodes, workers=1, engine=engine)
     obs, _ = env.reset(options={"schedule": EachGoalOnce([0] * episodes, [episodes])})
     experts = [ENV_POLICY_MAP[task]() for _ in range(episodes)]
-    total, ever, last = torch.zeros(episodes), torch.zeros(episodes), torch.zeros(episodes)
+    seen, rewards, successes = [obs.numpy()], [], []
     for _ in range(env.tasks[0].horizon):
         rows = [expert.get_action(row) for expert, row in zip(experts, obs.double().numpy(), strict=True)]
         obs, reward, _, _, info = env.step(torch.from_numpy(np.clip(rows, -1, 1).astype(np.float32)))
-        last = info["success"].float()
-        total, ever = total + reward, torch.maximum(ever, last)
+        seen.append(info["final_obs"].numpy())
+        rewards.append(reward.numpy())
+        successes.append(info["success"].numpy())
+    outcome = np.any(successes, axis=0), successes[-1], np.sum(rewards, axis=0, dtype=float), np.stack(seen)
+    failed = int(env.faults.sum())
+    faults, peaks = {"failed physics": failed} if failed else {}, {}
+    if isinstance(env, WarpVectorEnv):
+        faults, peaks = env.fault_reasons, env._engine.peaks()[0]
     env.close()
-    return {"any": float(ever.mean()), "end": float(last.mean()), "return": float(total.mean())}
+    return Episodes(*outcome, faults, {name: peak for name, peak in peaks.items() if isinstance(peak, int)})
 
 
 def _play(job: tuple[str, str, int, int]) -> tuple[str, str, dict[str, float]]:
-    return job[0], job[1], play(*job)
+    return job[0], job[1], play(*job).means()
 
 
 def play_all(
     tasks: Sequence[str], engines: Sequence[str], episodes: int, goal_seed: int, processes: int
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Plays the experts of several tasks in parallel; engine to task to what `play` returns."""
+    """Plays the experts of several tasks in parallel; engine to task to means over episodes."""
     jobs = [(task, engine, episodes, goal_seed) for task in tasks for engine in engines]
     results: dict[str, dict[str, dict[str, float]]] = {engine: {} for engine in engines}
     with multiprocessing.get_context("spawn").Pool(processes) as pool:

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Constant.s. may be too high")  #
 @pytest.mark.parametrize("engine", ["native", "official"])
 @pytest.mark.parametrize("task", ["reach-v3", "window-close-v3", "button-press-topdown-v3", "pick-place-v3"])
 def test_experts_solve(task, engine):
-    result = experts.play(task, engine, episodes=3, goal_seed=1)
+    result = experts.play(task, engine, episodes=3, goal_seed=1).means()
     assert result["any"] == 1
     assert 0 < result["return"] <= 5000
 
