@@ -95,6 +95,9 @@ class WarpGroup:
         model = copy.copy(self.blueprint.model)
         # What MuJoCo does about a failed state; mujoco_warp does nothing, and does not know the flag.
         model.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+        # For mujoco_warp this flag means the special function for two boxes, which MuJoCo always uses, with up to eight
+        # contacts in place of four.
+        model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_NATIVECCD)
         self.model = mujoco_warp.put_model(model, batch_sizes=dict.fromkeys(PER_WORLD, self.count))
         for name, rows in self.blueprint.fields.items():
             own = getattr(self.model, name)

@@ -30,8 +30,8 @@ class WarpVectorEnv(SceneWorlds):
 
     A step is recorded work: the rules' controls, the physics, the rules' judgement with all bookkeeping, and the
     placing of the worlds whose episodes ended. A world whose physics fails (not finite, beyond bounds, or contacts or
-    constraint rows that did not fit) is truncated with reward 0 and its last sound observation, begins its next episode,
-    and is counted.
+    constraint rows that did not fit) is truncated with reward 0 and its last sound observation, begins its next
+    episode, and is counted.
 
     Args:
         definitions: The suite's tasks, in order.
