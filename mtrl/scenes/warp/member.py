@@ -51,6 +51,8 @@ ACTUATOR_FORM = (
 """What mujoco_warp keeps once for all worlds, of actuators, by the second part of MuJoCo's name."""
 JOINT_FORM = ("type", "actfrclimited", "actgravcomp")
 """The same of joints."""
+GEOM_FORM = ("type", "contype", "conaffinity", "condim", "priority")
+"""The same of geoms."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Member:
         geoms: The place of each geom.
         sites: Places of the sites on moving bodies, by their number.
         touches: Of each sensor.
-        frames: Orientation of each welded body in the world, `[body, 4]`; of others nothing.
+        frames: Orientation of each body within what holds it in a shared model, `[body, 4]`; see `poses`.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -209,10 +211,6 @@ class Member:
             if parent > 0 and self.welded[parent]:
                 mujoco.mju_mulQuat(frames[body], frames[parent], model.body_quat[body])
         return frames
-
-
-GEOM_FORM = ("type", "contype", "conaffinity", "condim", "priority")
-"""What mujoco_warp keeps once for all worlds, of geoms."""
 
 
 def rotation(quaternion: np.ndarray) -> np.ndarray:

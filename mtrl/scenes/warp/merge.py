@@ -80,7 +80,7 @@ def _share(members: Sequence[Member]) -> list[Blueprint]:
     return [OneScene(member.scene) for member in members]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Merged(Blueprint):
     """A model that several scenes share.
 
