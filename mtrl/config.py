@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import tyro
 
 from mtrl.errors import UserError
+from mtrl.scenes.warp.settings import WarpSettings
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,9 @@ class RunConfig:
     workers: int = 0
     """Worker processes, or threads of the native engine, that step environments; 0 takes one less than the cores."""
     compile: bool = False
-    """Compile networks and the native engine's rules: a minute at the start, then faster. Needs a C++ compiler."""
+    """Compile networks and the rules of tasks on scenes: a minute at the start, then faster. Needs a C++ compiler."""
     random_progress: bool = False
-    """Begin each slot's first training episode at a random step, so that slots do not end together (native engine)."""
+    """Begin each slot's first training episode at a random step, so that slots do not end together (native, warp)."""
     device: str = "auto"
     """Torch device: `auto`, `cpu`, `cuda`, `cuda:1`."""
     warmup_steps: int = 4_000
@@ -116,6 +117,7 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    warp: WarpSettings = field(default_factory=WarpSettings)
     algorithm: Any = None
     """Hyperparameters of the agent (set by the preset)."""
 
@@ -250,6 +252,7 @@ def validate(config: RunConfig) -> RunConfig:
         UserError: A number is out of its bounds, or two do not fit each other.
     """
     check_bounds(config, _BOUNDS)
+    config.warp.check()
     if hasattr(config.algorithm, "check"):
         config.algorithm.check()
     capacity, slots = config.replay.capacity_per_task, config.slots_per_task

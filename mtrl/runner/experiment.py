@@ -84,6 +84,7 @@ class Experiment:
             engine=self.config.engine,
             goal_visible=self.suite.goal_visible,
             device=self.device,
+            warp=self.config.warp,
         )
 
 

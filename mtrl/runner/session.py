@@ -137,7 +137,11 @@ class Session:
         if faults.sum() > self._faults_told:
             of_task = {task.name: int(n) for task, n in zip(loop.env.tasks, faults, strict=True) if n}
             told = ", ".join(f"{name} {count}" for name, count in of_task.items())
-            say(f"{int(faults.sum())} episodes ended because their physics failed, and were begun anew: {told}")
+            why = "; ".join(f"{reason}: {count}" for reason, count in loop.env.fault_reasons.items())
+            say(
+                f"{int(faults.sum())} episodes ended because their physics failed, and were begun anew: {told}"
+                + (f" ({why})" if why else "")
+            )
             self._faults_told = int(faults.sum())
 
     def _check_finite(self, loop: TrainingLoop, record: dict[str, float]) -> None:

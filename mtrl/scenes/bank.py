@@ -25,7 +25,7 @@ from mtrl.scenes.task import SceneTask
 
 FORMAT = "1"
 MANY = 5
-"""Tasks whose starts take long enough to say so where no progress bar can be drawn."""
+"""Parts whose preparation takes long enough to say so where no progress bar can be drawn."""
 _MACHINERY = (columns, reading, scene, simulation, snapshots, declarations)
 
 

@@ -39,6 +39,8 @@ class SceneVectorEnv(SceneWorlds):
         UserError: A task has no scene, or one that cannot be used.
     """
 
+    engine = "native"
+
     def __init__(
         self,
         definitions: Sequence[TaskDefinition],
@@ -216,6 +218,7 @@ class SceneVectorEnv(SceneWorlds):
         if not self._ready or self._stepping is not None:
             raise RuntimeError("get_state is for between steps, after a reset")
         return {
+            "engine": self.engine,
             "tasks": [task.name for task in self.tasks],
             **self._episodes.get_state(),
             "faults": self._faults.tolist(),

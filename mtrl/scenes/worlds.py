@@ -34,7 +34,12 @@ class SceneWorlds(TaskVectorEnv):
 
     Raises:
         UserError: A task has no scene, or one that cannot be used.
+
+    Attributes:
+        engine: Name of the engine.
     """
+
+    engine: str
 
     def __init__(
         self,
@@ -151,7 +156,8 @@ class SceneWorlds(TaskVectorEnv):
         Raises:
             UserError: It has other tasks or slots.
         """
-        if state.get("tasks") != [task.name for task in self.tasks] or len(state["goal"]) != self.num_envs:
+        names = [task.name for task in self.tasks]
+        if state.get("tasks") != names or state.get("engine") != self.engine or len(state["goal"]) != self.num_envs:
             raise UserError(
                 "the saved environment has other tasks, slots or another engine than this one: build it as it was saved"
             )

@@ -10,6 +10,7 @@ from mtrl.goals import GoalSet
 from mtrl.logger.console import say
 from mtrl.registry import Registry
 from mtrl.scenes.warp.requirements import missing_packages
+from mtrl.scenes.warp.settings import WarpSettings
 from mtrl.tasks import TASKS, TaskDefinition
 from mtrl.vector.composite import CompositeVectorEnv
 from mtrl.vector.contract import TaskVectorEnv
@@ -17,7 +18,8 @@ from mtrl.vector.processes import ProcessVectorEnv
 
 Builder = Callable[..., TaskVectorEnv]
 """Builds a vector environment of tasks that share an engine; the parameters are those of `ProcessVectorEnv`. A builder
-with a function `kind_of(definition)` gets only tasks for which that is equal, and is called once for each kind."""
+with a function `kind_of(definition)` gets only tasks for which that is equal, and is called once for each kind; one
+with `has_settings` also gets `settings`."""
 
 
 def _scene_builder() -> Builder:
@@ -51,6 +53,7 @@ def make_vector_env(
     engine: str = "auto",
     goal_visible: bool = True,
     device: str | torch.device = "cpu",
+    warp: WarpSettings | None = None,
 ) -> TaskVectorEnv:
     """The vector environment of some registered tasks.
 
@@ -62,6 +65,7 @@ def make_vector_env(
         engine: `auto` runs each task on the engine that suits it and the device; a name runs all on that one.
         goal_visible: Whether observations show the goal.
         device: Where tensors live.
+        warp: How the warp engine arranges its worlds, where it is used.
 
     Raises:
         UserError: A name is unknown, a number impossible, or a task cannot be built.
@@ -84,6 +88,7 @@ def make_vector_env(
                 workers=workers,
                 goal_visible=goal_visible,
                 device=device,
+                **({"settings": warp} if getattr(builder, "has_settings", False) else {}),
             )
             built.callback(part.close)
             parts.append(part)

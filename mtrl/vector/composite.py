@@ -1,5 +1,6 @@
 """Several vector environments side by side, so that tasks of different engines can share a suite."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -138,6 +139,14 @@ class CompositeVectorEnv(TaskVectorEnv):
         for part, places in zip(self._parts, self._members, strict=True):
             counts[list(places)] = part.faults
         return counts
+
+    @property
+    def fault_reasons(self) -> dict[str, int]:
+        """See `TaskVectorEnv.fault_reasons`."""
+        joined: Counter[str] = Counter()
+        for part in self._parts:
+            joined.update(part.fault_reasons)
+        return dict(joined)
 
     def render_slot(self, slot: int) -> np.ndarray:
         """See `TaskVectorEnv.render_slot`."""

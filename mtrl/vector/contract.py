@@ -137,6 +137,11 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv, abc.ABC):
         """
         return np.zeros(len(self.tasks), np.int64)
 
+    @property
+    def fault_reasons(self) -> dict[str, int]:
+        """What cut episodes short and how often, where an engine tells; the same counts as `faults` or more."""
+        return {}
+
     @abc.abstractmethod
     def render_slot(self, slot: int) -> np.ndarray:
         """An image of one slot, uint8 `[height, width, 3]`.

@@ -3,13 +3,16 @@
 """The warp engine: worlds of scenes stepped by mujoco_warp, on a GPU or, for tests and small runs, on the CPU."""
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 import warp
+from tqdm import tqdm
 
 from mtrl.errors import UserError
+from mtrl.scenes.bank import MANY
 from mtrl.scenes.columns import Columns
 from mtrl.scenes.scene import Scene, stripped_model
 from mtrl.scenes.simulation import Simulation
@@ -72,13 +75,17 @@ class WarpEngine:
             torch.cuda.Stream(device)
             for _ in range(min(settings.streams, len(self.groups)) if device.type == "cuda" else 0)
         ]
-        for program in (*self._advance, self._place):
+        self.programs = (*self._advance, self._place)
+        title = "Preparing the warp engine (its kernels are compiled the first time: minutes)"
+        if len(self.programs) >= MANY and not sys.stderr.isatty():
+            print(f"{title} ...", file=sys.stderr)
+        for program in tqdm(self.programs, desc=title, unit="model", file=sys.stderr, disable=None, leave=False):
             program.record()
 
     @property
     def recorded(self) -> bool:
         """Whether all work is replayed from recordings."""
-        return all(program.recorded for program in (*self._advance, self._place))
+        return all(program.recorded for program in self.programs)
 
     def load_starts(self, starts: Sequence[Snapshots]) -> None:
         """Takes other starts of the tasks, as many of each as before; worlds go on from where they are."""

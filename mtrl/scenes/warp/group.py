@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import warp
 
+from mtrl.errors import UserError
 from mtrl.scenes.columns import Columns
 from mtrl.scenes.snapshots import Snapshots
 from mtrl.scenes.task import SceneTask
@@ -32,6 +33,10 @@ OVERFLOWS: dict[int, str] = {
 }
 """What makes physics wrong, by bit. Other bits only say that an iteration has stopped at its limit, as MuJoCo's do."""
 COUNTED = sum(OVERFLOWS)
+
+
+def _refusal(blueprint: Blueprint, reason: str) -> str:
+    return f"the warp engine cannot run {blueprint.scenes[0].title}: {reason}; choose --engine native"
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,12 @@ class WarpGroup:
         # For mujoco_warp this flag means the special function for two boxes, which MuJoCo always uses, with up to eight
         # contacts in place of four.
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_NATIVECCD)
-        self.model = mujoco_warp.put_model(model, batch_sizes=dict.fromkeys(PER_WORLD, self.count))
+        if model.na:
+            raise UserError(_refusal(self.blueprint, "actuators with activations"))
+        try:
+            self.model = mujoco_warp.put_model(model, batch_sizes=dict.fromkeys(PER_WORLD, self.count))
+        except (NotImplementedError, ValueError) as error:
+            raise UserError(_refusal(self.blueprint, " ".join(str(error).split()))) from error
         for name, rows in self.blueprint.fields.items():
             own = getattr(self.model, name)
             if name not in PER_WORLD:

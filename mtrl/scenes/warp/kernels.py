@@ -1,5 +1,6 @@
 # pyright: reportGeneralTypeIssues=false, reportInvalidTypeForm=false, reportArgumentType=false, reportCallIssue=false
 # pyright: reportIndexIssue=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
+# pyright: reportAssignmentType=false
 # Warp compiles these functions; their annotations are its own.
 """Kernels between torch's tables and the arrays of mujoco_warp; each serves all worlds of a group in one launch."""
 

@@ -7,9 +7,6 @@ from contextlib import contextmanager
 import torch
 import warp
 
-FAULTS: list[str] = []
-"""Recordings that failed in this process, each with its reason; such a program runs unrecorded: slower, and right."""
-
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
@@ -22,9 +19,8 @@ def _without_garbage_collection() -> Iterator[None]:
         gc.enable()
 
 
-def _note(name: str, error: Exception) -> None:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    FAULTS.append(f"{name}: {reason}")
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 class WarpProgram:
@@ -34,17 +30,23 @@ class WarpProgram:
         name: For reports.
         launches: Launches them; it must do the same each time.
         device: Where.
+
+    Attributes:
+        fault: Why it could not be recorded; it then runs unrecorded: slower, and right. Empty where all is well.
     """
 
     def __init__(self, name: str, launches: Callable[[], None], device: warp.Device) -> None:
         self.name, self._launches, self._device = name, launches, device
         self._graph: warp.Graph | None = None
+        self.fault = ""
 
     def record(self) -> None:
         """Runs the launches once, which compiles what they need, and records them.
 
-        A failure is noted in `FAULTS`.
+        A failure is noted in `fault`.
         """
+        if self._device.is_cuda:
+            torch.cuda.synchronize(warp.device_to_torch(self._device))  # torch may still be writing what is read here
         with warp.ScopedDevice(self._device):
             self._launches()
             warp.synchronize_device(self._device)
@@ -52,12 +54,12 @@ class WarpProgram:
                 with _without_garbage_collection():
                     self._graph = self._captured()
             except Exception as error:  # noqa: BLE001 - whatever hinders a recording, the work can be done without
-                self._graph = None
-                _note(self.name, error)
+                self._graph, self.fault = None, _reason(error)
 
     def _captured(self) -> warp.Graph:
         with warp.ScopedCapture(self._device, force_module_load=False) as capture:
             self._launches()
+        assert capture.graph is not None
         return capture.graph
 
     @property
@@ -89,6 +91,9 @@ class TorchProgram:
         name: For reports.
         function: The operations. It takes nothing; what it reads and writes are tensors that outlive it.
         device: Where.
+
+    Attributes:
+        fault: Why it could not be recorded; it then runs unrecorded: slower, and right. Empty where all is well.
     """
 
     WARM_UPS = 3
@@ -97,9 +102,10 @@ class TorchProgram:
     def __init__(self, name: str, function: Callable[[], None], device: torch.device) -> None:
         self.name, self._function, self._device = name, function, device
         self._graph: torch.cuda.CUDAGraph | None = None
+        self.fault = ""
 
     def record(self) -> None:
-        """Runs the operations some times, then records them on CUDA; a failure is noted in `FAULTS`."""
+        """Runs the operations some times, then records them on CUDA; a failure is noted in `fault`."""
         if self._device.type != "cuda":
             return
         side = torch.cuda.Stream(self._device)
@@ -114,7 +120,7 @@ class TorchProgram:
             with _without_garbage_collection(), torch.cuda.graph(graph):
                 self._function()
         except Exception as error:  # noqa: BLE001 - whatever hinders a recording, the work can be done without
-            _note(self.name, error)
+            self.fault = _reason(error)
         else:
             self._graph = graph
 

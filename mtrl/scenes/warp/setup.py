@@ -12,7 +12,7 @@ def prepare_warp() -> None:
     if hasattr(warp.config, "log_level"):
         warp.config.log_level = warp.LOG_ERROR
     else:
-        warp.config.quiet = True
+        setattr(warp.config, "quiet", True)  # noqa: B010 - newer releases do not declare it
     warp.init()
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from mtrl.goals import INACTIVE, GoalSet
+from mtrl.logger.console import warn
 from mtrl.scenes.columns import Columns
 from mtrl.scenes.scene import Scene
 from mtrl.scenes.warp.episodes import DeviceEpisodes
@@ -46,7 +47,9 @@ class WarpVectorEnv(SceneWorlds):
         UserError: The extra `gpu` or the device is missing, or a task has no scene.
     """
 
+    engine = "warp"
     report_every = REPORT_EVERY
+    has_settings = True
 
     def __init__(
         self,
@@ -165,6 +168,17 @@ class WarpVectorEnv(SceneWorlds):
             program.record()
         self._faults.copy_(faults)
         self._recorded = True
+        if self.recording_faults:
+            warn(
+                f"{len(self.recording_faults)} programs of the warp engine could not be recorded and run launch by "
+                f"launch, much slower: {'; '.join(self.recording_faults)}"
+            )
+
+    @property
+    def recording_faults(self) -> list[str]:
+        """Programs that could not be recorded, each with the reason."""
+        programs = (*self._engine.programs, self._control, self._conclude)
+        return [f"{program.name}: {program.fault}" for program in programs if program.fault]
 
     @torch.no_grad()
     def _restart(self, worlds: torch.Tensor) -> None:
@@ -249,6 +263,7 @@ class WarpVectorEnv(SceneWorlds):
         if not self._ready or self._stepped:
             raise RuntimeError("get_state is for between steps, after a reset")
         return {
+            "engine": self.engine,
             "tasks": [task.name for task in self.tasks],
             **self._episodes.get_state(),
             "faults": self._faults.cpu().clone(),
