@@ -1,0 +1,333 @@
+"""The work of experiments/bench_gpu.py, piece by piece, and how much of it there is."""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import checkout
+import gpu_checks as checks
+import gpu_measure as measure
+import torch
+import warp
+from gpu_cases import Case, Played, PolicyLoop, clock, expert_actions, play_experts, random_actions
+from gpu_page import page
+
+from mtrl.scenes.warp.settings import Grouping
+from mtrl.scenes.warp.vector import WarpVectorEnv
+
+SCRIPT = Path(__file__).with_name("bench_gpu.py")
+KINDS = ("policy and replay", "expert", "random", "policy and rollout")
+KEPT_STEPS = (5, 25, 45, 65, 85, 105)
+"""Steps of the experts before which states are kept, from which both engines take one step."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is done.
+
+    Attributes:
+        headline: Suites and worlds that come first, with everything that can be said about them.
+        sizes: Worlds of the curve, on the headline's suites.
+        single: Worlds at which single tasks are measured.
+        singles: These tasks.
+        groupings: The others that are measured.
+        checked: The suite that is checked.
+        small: The suite whose checks take many steps.
+        goals: Of each task.
+        played: Goals of each task that the experts play.
+        timing: Of each figure.
+        steps: Of the checks of memory and waiting.
+        repeats: Of breakdowns.
+    """
+
+    headline: tuple[tuple[str, int], ...]
+    sizes: tuple[int, ...]
+    single: tuple[int, ...]
+    singles: tuple[str, ...]
+    groupings: tuple[Grouping, ...]
+    checked: str
+    small: str
+    goals: int
+    played: int
+    timing: measure.Timing
+    steps: int
+    repeats: int
+
+
+GPU = Plan(
+    headline=(("MT10", 8192), ("MT50", 8192)),
+    sizes=(24_576, 2048, 512, 64),
+    single=(8192, 64, 24_576, 2048, 512),
+    singles=("MT1 reach", "MT1 peg-insert-side"),
+    groupings=("topology", "scene"),
+    checked="MT50",
+    small="MT10",
+    goals=50,
+    played=4,
+    timing=measure.Timing(),
+    steps=640,
+    repeats=16,
+)
+SLOW = measure.Timing(windows=3, seconds=0.5, steps=8, warm=4)
+CPU = Plan((("MT10", 20), ("MT50", 50)), (50,), (4,), ("MT1 reach",), ("scene",), "MT50", "MT10", 8, 1, SLOW, 64, 2)
+QUICK = Plan(
+    headline=(("MT3", 6),),
+    sizes=(3,),
+    single=(2,),
+    singles=("MT1 reach",),
+    groupings=("scene",),
+    checked="MT3",
+    small="MT3",
+    goals=3,
+    played=1,
+    timing=measure.Timing(windows=2, seconds=0.05, steps=2, warm=1),
+    steps=8,
+    repeats=1,
+)
+
+
+@dataclass
+class Bench:
+    """Does the work piece by piece, and keeps what it finds.
+
+    Attributes:
+        device: Where.
+        plan: How much.
+        seconds: In all, from the start of the process.
+        output: The page, with the figures beside it; None for none.
+        results: The figures.
+    """
+
+    device: torch.device
+    plan: Plan
+    seconds: float
+    output: Path | None = None
+    results: dict[str, Any] = field(default_factory=dict)
+    broken: bool = False
+
+    def left(self) -> float:
+        """Seconds."""
+        return self.seconds - (time.perf_counter() - checkout.STARTED)
+
+    def note(self, kind: str, row: Any) -> None:
+        """Keeps and prints a row."""
+        self.results.setdefault(kind, []).append(row)
+        text = " ".join(f"{name}={_short(value)}" for name, value in row.items()) if isinstance(row, dict) else row
+        print(f"[{time.perf_counter() - checkout.STARTED:6.1f} s] {kind}: {text}", flush=True)
+        self.save()
+
+    def save(self) -> None:
+        """Writes figures and page."""
+        self.results["seconds"] = round(time.perf_counter() - checkout.STARTED, 1)
+        if self.output:
+            replace_file(self.output.with_suffix(".json"), json.dumps(self.results, indent=1))
+            replace_file(self.output, page(self.results, self.output.stem))
+
+    def do(self, name: str, work: Callable[[], None], needs: float = 8.0) -> None:
+        """A piece of work, if there is time for it; whatever goes wrong in it is kept, and the next begins.
+
+        Args:
+            name: For the page.
+            work: The work.
+            needs: Seconds that must be left.
+        """
+        if self.broken or self.left() < needs:
+            self.note("skipped", name + (", since the device failed" if self.broken else ""))
+            return
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - time on a GPU is too dear to end here
+            self.note("errors", f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:600]}")
+            traceback.print_exc()
+            try:
+                clock(self.device)
+            except RuntimeError:  # nothing more can be asked of the device
+                self.broken = True
+
+    def environment(self, case: Case, work: Callable[[WarpVectorEnv, dict[str, Any]], None]) -> None:
+        """Builds an environment, notes what that took, and hands it over with the columns that name it."""
+        began, kernels = clock(self.device), _kernels()
+        env = case.build(self.device)
+        try:
+            built = clock(self.device)
+            case.reset(env)
+            env.step(torch.zeros_like(env._action))
+            first = clock(self.device) - built
+            what = {"suite": case.suite, "worlds": env.num_envs, "grouping": case.grouping}
+            row = {"build": built - began, "first step": first, "kernels compiled": _kernels() - kernels}
+            models = {"models": len(env._engine.groups)}
+            self.note("builds", {**what, **models, **row, **measure.memory(self.device)})
+            work(env, {**what, **models})
+            self.note("faults", {**what, "reasons": env.fault_reasons, "recordings": env.recording_faults})
+        finally:
+            env.close()
+            del env
+            gc.collect()
+            if self.device.type == "cuda" and not self.broken:
+                torch.cuda.empty_cache()
+
+    def speeds(self, case: Case, kinds: Sequence[str] = KINDS, *, closely: bool = False) -> None:
+        """Builds an environment and measures it with several kinds of actions; closely: and everything else."""
+
+        def work(env: WarpVectorEnv, what: dict[str, Any]) -> None:
+            title = f"{case.suite}, {env.num_envs} worlds, {case.grouping}"
+            for kind in kinds:
+                self.do(f"{title}, {kind}", lambda kind=kind: self.speed(env, case, what, kind))
+            if not closely:
+                return
+            if self.device.type == "cuda" and len(env._engine.groups) > 1:
+                self.do(f"{title}, one stream", lambda: self.speed(env, case, what, kinds[0], streams=1))
+            for look in (self.parts, self.launches, self.stages):
+                self.do(f"{title}, {look.__name__}", lambda look=look: look(env, case, what))
+
+        self.environment(case, work)
+
+    def speed(self, env: WarpVectorEnv, case: Case, what: dict[str, Any], kind: str, streams: int = 8) -> None:
+        """One figure."""
+        with measure.streams(env, streams):
+            found = measure.speed(self._loop(env, case, kind), env, self.plan.timing)
+        used = {"streams": min(streams, what["models"]) if self.device.type == "cuda" else 1, "actions": kind}
+        self.note("speeds", {**what, **used, **found, **measure.crowd(env)})
+
+    def _loop(self, env: WarpVectorEnv, case: Case, kind: str) -> Callable[[], None]:
+        """A kind of actions, from a reset on."""
+        if kind == "expert":
+            case.reset(env, goals=self.plan.played)
+            return expert_actions(env, case, self.played(case.suite))
+        obs = case.reset(env, random_progress=True)
+        if kind == "random":
+            return random_actions(env)
+        return PolicyLoop(env, obs, "rollout" if kind == "policy and rollout" else "replay")
+
+    def _going(self, env: WarpVectorEnv, case: Case, kind: str) -> Callable[[], None]:
+        loop = self._loop(env, case, kind)
+        for _ in range(self.plan.timing.warm):
+            loop()
+        return loop
+
+    def parts(self, env: WarpVectorEnv, case: Case, what: dict[str, Any]) -> None:
+        """Where the time of a step goes, and what a profiler sees of it."""
+        loop = self._going(env, case, KINDS[0])
+        assert isinstance(loop, PolicyLoop)
+        self.note("parts", {**what, "ms": measure.breakdown(env, loop, self.plan.repeats)})
+        own, host = measure.traced(loop, self.device, 4)
+        self.note("traced", {**what, "steps": 4, "device": own.total(), "host": host.total()})
+
+    def launches(self, env: WarpVectorEnv, case: Case, what: dict[str, Any]) -> None:
+        """What each model met and launches."""
+        for row in env._engine.peaks():
+            self.note("peaks", {**what, **row})
+        for row in measure.launches(env):
+            self.note("launches", {**what, **row, "worlds": env.num_envs})
+
+    def stages(self, env: WarpVectorEnv, case: Case, what: dict[str, Any]) -> None:
+        """Where the time of the physics goes."""
+        self._going(env, case, "expert")
+        self.note("stages", {**what, "ms": measure.stages(env, self.plan.repeats)})
+
+    def played(self, suite: str) -> Played:
+        """What the experts did."""
+        return play_experts(suite, self.plan.played, KEPT_STEPS)
+
+    def checked(self, found: Sequence[checks.Check] | checks.Check) -> None:
+        """Keeps checks."""
+        for row in [found] if isinstance(found, dict) else found:
+            self.note("checks", row)
+
+    def begin(self) -> None:
+        """A few worlds of a small suite: compiles most kernels, and shows at once whether all is well."""
+        worlds = 64 if self.device.type == "cuda" else self.plan.headline[0][1]
+        case = Case(self.plan.small, worlds, goals=self.plan.goals)
+        self.speeds(case, KINDS[:1])
+        some = replace(case, worlds=len(case.tasks) * self.plan.played, goals=self.plan.played)
+        self.checked(checks.parity(some, self.played(case.suite), self.device, ["layout"]))
+
+    def check_worlds(self) -> None:
+        """Checks of all tasks against the native engine and the bank, in every grouping."""
+        plan = self.plan
+        tasks = len(Case(plan.checked, 0).tasks)
+        self.checked(checks.geometry(Case(plan.checked, tasks, goals=plan.goals), self.device))
+        some = Case(plan.checked, tasks * plan.played, goals=plan.played)
+        groupings = ("layout", *plan.groupings)
+        self.checked(checks.parity(some, self.played(plan.checked), self.device, groupings))
+
+    def check_engine(self) -> None:
+        """Checks of the machinery: recordings, faults, waiting, memory."""
+        plan, device = self.plan, self.device
+        worlds = 512 if device.type == "cuda" else plan.headline[0][1]
+        case = Case(plan.small, worlds, goals=plan.goals)
+        env = case.build(device)
+        case.reset(env, random_progress=True)
+        self.checked(checks.recorded(env))
+        loop = random_actions(env)
+        self.checked(checks.constant_memory(env, loop, plan.steps))
+        self.checked(checks.synchronization(env, loop, min(64, plan.steps)))
+        env.close()
+        for one in (checks.replayed, checks.broken_world, checks.too_little_room, checks.deterministic):
+            self.do(f"check: {one.__name__}", lambda one=one: self.checked(one(case, device)), 10)
+
+    def start_again(self) -> None:
+        """The time to the first step in a fresh process, whose kernels are compiled already."""
+        for suite, worlds in self.plan.headline:
+            command = [sys.executable, str(SCRIPT), "--device", str(self.device), "--start", suite, str(worlds)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=max(10.0, self.left()), check=True)
+            self.note("starts", json.loads(done.stdout.splitlines()[-1]))
+
+    def run(self) -> None:
+        """Everything, what matters most first."""
+        plan, device = self.plan, self.device
+        gc.collect()
+        gc.freeze()  # each recording collects garbage first, and need not look at what was imported
+        unit = 1.0 if device.type == "cuda" else 0.2
+        self.do("a first look", self.begin, 20 * unit)
+        for suite, worlds in plan.headline:
+            case = Case(suite, worlds, goals=plan.goals)
+            self.do(f"{suite}, {worlds} worlds", lambda case=case: self.speeds(case, closely=True), 40 * unit)
+        self.do("checks of all tasks", self.check_worlds, 40 * unit)
+        self.do("checks of the engine", self.check_engine, 30 * unit)
+        for case in self._cases():
+            title = f"{case.suite}, {case.worlds} worlds, {case.grouping}"
+            floor = case.worlds == min(plan.sizes) and case.grouping == "layout"
+            self.do(title, lambda case=case, floor=floor: self.speeds(case, KINDS[:2], closely=floor), 25 * unit)
+        self.do("start in a fresh process", self.start_again, 40 * unit)
+        self.do("check: failed_recording", lambda: self.checked(checks.failed_recording(device)), 2)
+
+    def _cases(self) -> list[Case]:
+        plan = self.plan
+        suites = [suite for suite, _ in reversed(plan.headline)]
+        first = [(suite, worlds) for suite, worlds in reversed(plan.headline)]
+        cases = [Case(suite, worlds, other) for suite, worlds in first for other in plan.groupings]
+        cases += [Case(suite, worlds) for worlds in plan.sizes for suite in suites]
+        cases += [Case(suite, worlds) for worlds in plan.single for suite in plan.singles]
+        cases += [Case(suite, worlds, other) for worlds in plan.sizes for suite in suites for other in plan.groupings]
+        return [replace(case, goals=plan.goals) for case in cases]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_short(own)}" for name, own in value.items()) + "}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
+    return str(value)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+def _kernels() -> int:
+    """Modules of kernels in Warp's cache."""
+    folder = Path(warp.config.kernel_cache_dir or ".")
+    return sum(1 for path in folder.glob("*/*") if path.suffix in (".cubin", ".ptx", ".o"))
