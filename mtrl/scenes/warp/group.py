@@ -177,7 +177,7 @@ class WarpGroup:
         """Launches what puts the worlds of `mask` at the starts of their goals; both `[world]`, bool and int64."""
         warp.launch(
             kernels.place,
-            dim=(self.count, self._bank_rows.shape[1]),
+            dim=(self.count, kernels.LANES),
             inputs=[self._world, self._first_start, warp.from_torch(mask), warp.from_torch(goal)],
             outputs=[self._bank_rows, self._end, *self._targets, self._table],
         )

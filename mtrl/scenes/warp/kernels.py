@@ -20,6 +20,9 @@ FIELDS = (
     "sensordata",
 )
 """Arrays that views read, in the order in which `read_views` takes them."""
+LANES = 32
+"""Threads of each world in `place`: few, since most worlds are not placed in a step."""
+_LANES = wp.constant(LANES)
 
 
 @wp.kernel(enable_backward=False)
@@ -107,33 +110,35 @@ def place(
     The bank's columns are the targets' one after the other; `end` says where each stops. Rows of other worlds are not
     touched, and nothing that the next step computes anew is.
     """
-    row, column = wp.tid()
+    row, lane = wp.tid()
     w = world[row]
     if not mask[w]:
         return
-    value = bank[first_start[row] + int(goal[w]), column]
-    if column < end[0]:
-        qpos[row, column] = value
-    elif column < end[1]:
-        qvel[row, column - end[0]] = value
-    elif column < end[2]:
-        qacc_warmstart[row, column - end[1]] = value
-    elif column < end[3]:
-        ctrl[row, column - end[2]] = value
-    elif column < end[4]:
-        mocap_pos[row, column - end[3]] = value
-    elif column < end[5]:
-        mocap_quat[row, column - end[4]] = value
-    elif column < end[6]:
-        body_pos[row, column - end[5]] = value
-    elif column < end[7]:
-        body_quat[row, column - end[6]] = value
-    elif column < end[8]:
-        geom_xpos[row, column - end[7]] = value
-    elif column < end[9]:
-        geom_xmat[row, column - end[8]] = value
-    else:
-        table[w, column - end[9]] = value
+    start = first_start[row] + int(goal[w])
+    for column in range(lane, bank.shape[1], _LANES):
+        value = bank[start, column]
+        if column < end[0]:
+            qpos[row, column] = value
+        elif column < end[1]:
+            qvel[row, column - end[0]] = value
+        elif column < end[2]:
+            qacc_warmstart[row, column - end[1]] = value
+        elif column < end[3]:
+            ctrl[row, column - end[2]] = value
+        elif column < end[4]:
+            mocap_pos[row, column - end[3]] = value
+        elif column < end[5]:
+            mocap_quat[row, column - end[4]] = value
+        elif column < end[6]:
+            body_pos[row, column - end[5]] = value
+        elif column < end[7]:
+            body_quat[row, column - end[6]] = value
+        elif column < end[8]:
+            geom_xpos[row, column - end[7]] = value
+        elif column < end[9]:
+            geom_xmat[row, column - end[8]] = value
+        else:
+            table[w, column - end[9]] = value
 
 
 @wp.kernel(enable_backward=False)

@@ -1,5 +1,6 @@
 """Work on the device that is recorded once and then replayed: CUDA graphs, and their form on the CPU."""
 
+import functools
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,12 @@ def _without_garbage_collection() -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+@functools.lru_cache(maxsize=64)
+def _warp_stream(stream: torch.cuda.Stream) -> warp.Stream:
+    """Warp's form of a stream of torch's."""
+    return warp.stream_from_torch(stream)
 
 
 class WarpProgram:
@@ -72,7 +79,7 @@ class WarpProgram:
         if self._device.is_cpu:
             self._run(None)
             return
-        stream = warp.stream_from_torch(torch.cuda.current_stream(warp.device_to_torch(self._device)))
+        stream = _warp_stream(torch.cuda.current_stream(warp.device_to_torch(self._device)))
         with warp.ScopedStream(stream, sync_enter=False):
             self._run(stream)
 
