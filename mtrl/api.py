@@ -118,7 +118,8 @@ def evaluate(
     mode: bool = True,
     seed: int = 0,
     goal_seed: int = 42,
-    slots_per_task: int = 1,
+    slots_per_task: int = 0,
+    engine: str = "",
     workers: int = 0,
     device: str = "cpu",
 ) -> EvaluationResult:
@@ -135,7 +136,8 @@ def evaluate(
         mode: Take the most likely action rather than a sample.
         seed: Without a run: the policy's seed.
         goal_seed: Without a run: fixes the goals.
-        slots_per_task: Environments of each task.
+        slots_per_task: Environments of each task; 0: one, or one for each goal on the warp engine.
+        engine: Which engine runs the tasks; empty: the run's own, or without a run `auto`.
         workers: Worker processes; 0 takes one less than the cores.
         device: Where the agent acts.
 
@@ -144,7 +146,8 @@ def evaluate(
     """
     if count is not None and count < 1:
         raise UserError(f"cannot play {count} goals: give at least 1")
-    changes = {"workers": workers, "device": device}
+    changes: dict[str, Any] = {"workers": workers, "device": device}
+    changes |= {"engine": engine} if engine else {}
     if run is None:
         experiment = prepare(make_config(suite, agent or "zero", seed=seed, goal_seed=goal_seed, **changes))
         if experiment.preset.trainable:
@@ -180,7 +183,8 @@ def make_config(suite: str, agent: str, **options: Any) -> RunConfig:
 def _play(
     experiment: Experiment, policy: Policy, goals: Any, count: int | None, mode: bool, slots_per_task: int
 ) -> EvaluationResult:
-    with closing(experiment.build_env(goals, slots_per_task)) as env:
+    slots = slots_per_task or experiment.evaluation_slots(count or max(goals.counts))
+    with closing(experiment.build_env(goals, slots)) as env:
         return play(policy, env, count, mode)
 
 

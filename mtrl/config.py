@@ -31,11 +31,12 @@ class EvaluationConfig:
     """Evaluation protocol."""
 
     every: int = 50_000
-    """Environment steps a task between evaluations during training; 0 evaluates at the end alone."""
+    """Environment steps a task between evaluations during training; 0 evaluates at the end alone. On the warp engine
+    at least 1,024 steps of all worlds."""
     goals: int = 10
     """Goals a task in evaluations during training."""
-    slots_per_task: int = 1
-    """Slots a task that evaluation is spread over."""
+    slots_per_task: int = 0
+    """Slots a task that evaluation is spread over; 0: one, or one for each goal on the warp engine."""
     final: bool = True
     """Evaluate on the training goals (A-eval) when training ends."""
     final_goals: int = 0
@@ -47,7 +48,7 @@ class CheckpointConfig:
     """Checkpoints."""
 
     every: int = 20_000
-    """Environment steps a task between checkpoints."""
+    """Environment steps a task between checkpoints; on the warp engine at least 1,024 steps of all worlds."""
     keep: int = 1
     """Checkpoints kept besides the newest."""
     replay: bool = True
@@ -73,7 +74,7 @@ class TrackingConfig:
     trackers: tuple[str, ...] = ()
     """Registered trackers of your own, by name."""
     log_every: int = 1_000
-    """Environment steps a task between lines of metrics."""
+    """Environment steps a task between lines of metrics; on the warp engine at least 32 steps of all worlds."""
     video: bool = False
     """Film one episode a task after the final evaluation."""
 
@@ -206,7 +207,7 @@ _BOUNDS: Bounds = {
     "evaluation.every": (0, math.inf),
     "evaluation.goals": (1, math.inf),
     "evaluation.final_goals": (0, math.inf),
-    "evaluation.slots_per_task": (1, 1_000_000),
+    "evaluation.slots_per_task": (0, 1_000_000),
     "checkpoint.every": (1, math.inf),
     "checkpoint.keep": (0, 1_000),
     "checkpoint.max_gigabytes": (0.001, math.inf),

@@ -9,10 +9,12 @@ import torch
 from runner_toys import everything, tensors_differ, tiny_config
 
 import mtrl.api
+from mtrl.api import make_config
 from mtrl.cli import main
 from mtrl.config import RunConfig, slots_for
 from mtrl.errors import UserError
 from mtrl.runner.experiment import prepare
+from mtrl.runner.off_policy import OffPolicyLoop
 from mtrl.tasks import TaskDefinition
 from mtrl.vector import build
 from mtrl.vector.build import ENGINES, WORLDS_FOR_WARP
@@ -87,17 +89,17 @@ TASK_PAIR = [task("on-a-scene", scene=True), task("of-ones-own", scene=False)]
 )
 def test_auto_takes_the_warp_engine_for_many_worlds_on_cuda(monkeypatch, capsys, engine, device, worlds, chosen):
     monkeypatch.setattr(build, "missing_packages", list)
-    assert build._chosen(TASK_PAIR, engine, torch.device(device), worlds) == chosen
+    assert build.choose_engines(TASK_PAIR, engine, torch.device(device), worlds) == chosen
     assert capsys.readouterr().out == ""
 
 
 def test_without_the_extra_auto_says_what_would_be_faster_and_goes_on(monkeypatch, capsys):
     monkeypatch.setattr(build, "missing_packages", lambda: ["warp-lang"])
-    assert build._chosen(TASK_PAIR, "auto", CUDA, 8_192) == ["native", "gymnasium"]
+    assert build.choose_engines(TASK_PAIR, "auto", CUDA, 8_192, hint=True) == ["native", "gymnasium"]
     (line,) = capsys.readouterr().out.splitlines()
     assert "8192 worlds" in line and "pip install 'mtrl-suite[gpu]'; going on without it" in line
-    assert build._chosen(TASK_PAIR[1:], "auto", CUDA, 8_192) == ["gymnasium"]
-    assert build._chosen(TASK_PAIR, "auto", CUDA, 10) == ["native", "gymnasium"]
+    assert build.choose_engines(TASK_PAIR[1:], "auto", CUDA, 8_192) == ["gymnasium"]
+    assert build.choose_engines(TASK_PAIR, "auto", CUDA, 10) == ["native", "gymnasium"]
     assert capsys.readouterr().out == ""
 
 
@@ -107,3 +109,32 @@ def test_the_warp_engine_is_imported_when_it_is_asked_for_alone():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert "warp" in list(ENGINES) and ENGINES.get("warp").__name__ == "WarpVectorEnv"
+
+
+@pytest.mark.parametrize(
+    ("engine", "asked", "slots"), [("auto", 0, 1), ("native", 0, 1), ("warp", 0, 50), ("warp", 3, 3), ("auto", 2, 2)]
+)
+def test_evaluations_have_a_slot_for_each_goal_where_that_costs_nothing(engine, asked, slots):
+    config = make_config("reach-v3", "quick", engine=engine, device="cpu", evaluation={"slots_per_task": asked})
+    assert prepare(config).evaluation_slots(50) == slots
+
+
+def test_logs_and_evaluations_are_rarer_where_the_host_rarely_looks():
+    class Loop(OffPolicyLoop):
+        def __init__(self, report_every, slots):
+            self.env = type("Env", (), {"report_every": report_every})
+            self.slots_per_task, self.vector_steps = slots, 0
+
+    def crossings(report_every, slots, every, reports):
+        loop, found = Loop(report_every, slots), []
+        for step in range(1, 5001):
+            loop.vector_steps = step
+            if loop.crossed(every, reports):
+                found.append(step)
+        return found
+
+    assert crossings(1, 100, 1_000, 32) == list(range(10, 5001, 10))
+    assert crossings(32, 800, 1_000, 1) == list(range(32, 5001, 32))
+    assert crossings(32, 800, 1_000, 32) == list(range(1024, 5001, 1024))
+    assert crossings(32, 2, 1_000, 1) == list(range(500, 5001, 500))
+    assert crossings(32, 800, 0, 1) == []

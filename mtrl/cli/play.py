@@ -34,8 +34,10 @@ class EvaluateOptions:
     """Seed of the fixed policy."""
     goal_seed: int = 42
     """Fixes the goals that the fixed policy plays."""
-    slots_per_task: int = 1
-    """Environments of each task that are stepped together."""
+    slots_per_task: int = 0
+    """Environments of each task that are stepped together; 0: one, or one for each goal on the warp engine."""
+    engine: str = ""
+    """Which engine runs the tasks; empty: the run's own."""
     workers: int = 0
     """Worker processes that step environments; 0 takes one less than the cores, at least 1."""
     device: str = "cpu"
@@ -57,7 +59,8 @@ def evaluate(arguments: Sequence[str]) -> None:
     from mtrl import api
 
     shared = {
-        name: getattr(options, name) for name in ("goals", "count", "mode", "slots_per_task", "workers", "device")
+        name: getattr(options, name)
+        for name in ("goals", "count", "mode", "slots_per_task", "engine", "workers", "device")
     }
     if options.run:
         result = api.evaluate(options.run, **shared)

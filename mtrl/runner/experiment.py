@@ -15,7 +15,7 @@ from mtrl.logger.contract import TRACKERS
 from mtrl.run_folder import RunFolder, read_json, run_folder_of
 from mtrl.suites import Suite, resolve_suite
 from mtrl.tasks import TASKS
-from mtrl.vector.build import ENGINES, make_vector_env
+from mtrl.vector.build import ENGINES, choose_engines, make_vector_env
 from mtrl.vector.contract import TaskVectorEnv
 
 SPLITS = ("train", "heldout", "test")
@@ -73,6 +73,18 @@ class Experiment:
         if not names:
             raise UserError(f"suite '{self.suite.name}' has no tasks that are kept from training: leave out test")
         return names
+
+    def evaluation_slots(self, goals: int) -> int:
+        """Slots a task in evaluations of so many goals: as configured, else one, or one a goal on the warp engine.
+
+        There a step takes equally long for one slot and for fifty, and its bits are no other run's anyway.
+        """
+        asked = self.config.evaluation.slots_per_task
+        if asked:
+            return asked
+        tasks = [TASKS.get(name) for name in self.suite.train_tasks]
+        engines = choose_engines(tasks, self.config.engine, self.device, self.slots_per_task * len(tasks))
+        return goals if "warp" in engines else 1
 
     def build_env(self, goals: GoalSet, slots_per_task: int) -> TaskVectorEnv:
         """Slots of the tasks that the goals belong to."""

@@ -97,8 +97,16 @@ class TrainingLoop(abc.ABC):
         """Environment steps of each task."""
         return self.vector_steps * self.slots_per_task
 
-    def crossed(self, every: int) -> bool:
-        """Whether the last step reached or passed a multiple of so many environment steps a task; 0 never does."""
+    def crossed(self, every: int, reports: int = 1) -> bool:
+        """Whether the last step reached or passed a multiple of so many environment steps a task; 0 never does.
+
+        Args:
+            every: Environment steps of a task.
+            reports: Where the host looks at the device only now and then, a multiple is at least so many looks long:
+                thousands of worlds would pass one at nearly every step.
+        """
+        if self.env.report_every > 1 and every:
+            every = max(every, reports * self.env.report_every * self.slots_per_task)
         now = self.steps_per_task
         return every > 0 and now // every > (now - self.slots_per_task) // every
 

@@ -24,6 +24,9 @@ from mtrl.runner.signals import StopRequest
 from mtrl.tasks import TASKS
 from mtrl.vector.contract import TaskVectorEnv
 
+SELDOM = 32
+"""Looks at the device that lie at least between two evaluations or checkpoints, where looks are rare."""
+
 
 class Session:
     """Runs a training loop from where the run folder has it to the end, or to a signal.
@@ -97,9 +100,9 @@ class Session:
             self._progress.step(loop.steps_per_task)
             if loop.crossed(log_every):
                 self._log(loop)
-            self._evaluation_due = loop.crossed(every)
+            self._evaluation_due = loop.crossed(every, SELDOM)
             over = loop.steps_per_task >= target
-            if loop.crossed(self._config.checkpoint.every) or self._stop.made or over:
+            if loop.crossed(self._config.checkpoint.every, SELDOM) or self._stop.made or over:
                 self._save(loop)
             self._stop.check()
             if self._evaluation_due and not (over and final):  # after saving: a kill within it then loses no steps
@@ -202,7 +205,8 @@ class Session:
 
     def _evaluate(self, goals: int | None) -> EvaluationResult:
         if self._evaluation_env is None:
-            self._evaluation_env = self._experiment.build_env(self._goals, self._config.evaluation.slots_per_task)
+            slots = self._experiment.evaluation_slots(goals or max(self._goals.counts))
+            self._evaluation_env = self._experiment.build_env(self._goals, slots)
         with self._clock.stopped():
             return evaluate(self._agent, self._evaluation_env, goals, on_step=self._stop.check)
 

@@ -72,7 +72,7 @@ def make_vector_env(
     """
     _check(task_names, goal_set, slots_per_task, workers)
     definitions = [TASKS.get(name) for name in task_names]
-    engines = _chosen(definitions, engine, torch.device(device), slots_per_task * len(definitions))
+    engines = choose_engines(definitions, engine, torch.device(device), slots_per_task * len(definitions), hint=True)
     groups: dict[tuple[Builder, Hashable], list[int]] = {}
     for place, (task, name) in enumerate(zip(definitions, engines, strict=True)):
         builder = ENGINES.get(name)
@@ -96,15 +96,27 @@ def make_vector_env(
     return parts[0] if len(parts) == 1 else CompositeVectorEnv(parts, list(groups.values()), goal_set)
 
 
-def _chosen(tasks: Sequence[TaskDefinition], engine: str, device: torch.device, worlds: int) -> list[str]:
-    """The engine of each task; `auto` is the warp engine for scenes in many worlds on CUDA, else each task's own."""
+def choose_engines(
+    tasks: Sequence[TaskDefinition], engine: str, device: torch.device, worlds: int, *, hint: bool = False
+) -> list[str]:
+    """The engine of each task; `auto` is the warp engine for scenes in many worlds on CUDA, else each task's own.
+
+    Args:
+        tasks: Tasks.
+        engine: What was asked for.
+        device: Where they would run.
+        worlds: Worlds of all tasks.
+        hint: Say so where the warp engine would be taken and is not installed.
+    """
     if engine != "auto":
         return [engine] * len(tasks)
     many = device.type == "cuda" and worlds >= WORLDS_FOR_WARP and any(task.scene is not None for task in tasks)
     if many and missing_packages():
-        say(
-            f"the warp engine would step {worlds} worlds on the GPU: pip install 'mtrl-suite[gpu]'; going on without it"
-        )
+        if hint:
+            say(
+                f"the warp engine would step {worlds} worlds on the GPU: pip install 'mtrl-suite[gpu]'; going on "
+                "without it"
+            )
         many = False
     return ["warp" if many and task.scene is not None else task.engine for task in tasks]
 
