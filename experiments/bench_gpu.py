@@ -24,9 +24,11 @@ from typing import Any
 
 import checkout  # makes mtrl importable
 import torch
+import warp
 from gpu_cases import Case, clock
 from gpu_page import draw, page
-from gpu_work import CPU, GPU, QUICK, Bench, replace_file
+from gpu_plan import CPU, GPU, QUICK
+from gpu_work import Bench, replace_file
 
 from mtrl.provenance import commit, hardware
 from mtrl.scenes.warp.setup import prepare_warp
@@ -95,6 +97,7 @@ def main() -> None:
     if arguments.cold:
         os.environ["WARP_CACHE_PATH"] = tempfile.mkdtemp(prefix="kernels-")
     prepare_warp()
+    warp.config.cuda_output = "cubin"  # what gpu_kernels.py compiles; newer drivers would take another form
     if arguments.start:
         start_once(device, arguments.start[0], int(arguments.start[1]))
         return

@@ -1,4 +1,4 @@
-"""The work of experiments/bench_gpu.py, piece by piece, and how much of it there is."""
+"""The work of experiments/bench_gpu.py, piece by piece."""
 
 import gc
 import json
@@ -19,79 +19,14 @@ import torch
 import warp
 from gpu_cases import Case, Played, PolicyLoop, clock, expert_actions, play_experts, random_actions
 from gpu_page import page
+from gpu_plan import Plan
 
-from mtrl.scenes.warp.settings import Grouping
 from mtrl.scenes.warp.vector import WarpVectorEnv
 
 SCRIPT = Path(__file__).with_name("bench_gpu.py")
 KINDS = ("policy and replay", "expert", "random", "policy and rollout")
 KEPT_STEPS = (5, 25, 45, 65, 85, 105)
 """Steps of the experts before which states are kept, from which both engines take one step."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much is done.
-
-    Attributes:
-        headline: Suites and worlds that come first, with everything that can be said about them.
-        sizes: Worlds of the curve, on the headline's suites.
-        single: Worlds at which single tasks are measured.
-        singles: These tasks.
-        groupings: The others that are measured.
-        checked: The suite that is checked.
-        small: The suite whose checks take many steps.
-        goals: Of each task.
-        played: Goals of each task that the experts play.
-        timing: Of each figure.
-        steps: Of the checks of memory and waiting.
-        repeats: Of breakdowns.
-    """
-
-    headline: tuple[tuple[str, int], ...]
-    sizes: tuple[int, ...]
-    single: tuple[int, ...]
-    singles: tuple[str, ...]
-    groupings: tuple[Grouping, ...]
-    checked: str
-    small: str
-    goals: int
-    played: int
-    timing: measure.Timing
-    steps: int
-    repeats: int
-
-
-GPU = Plan(
-    headline=(("MT10", 8192), ("MT50", 8192)),
-    sizes=(24_576, 2048, 512, 64),
-    single=(8192, 64, 24_576, 2048, 512),
-    singles=("MT1 reach", "MT1 peg-insert-side"),
-    groupings=("topology", "scene"),
-    checked="MT50",
-    small="MT10",
-    goals=50,
-    played=4,
-    timing=measure.Timing(),
-    steps=640,
-    repeats=16,
-)
-SLOW = measure.Timing(windows=3, seconds=0.5, steps=8, warm=4)
-CPU = Plan((("MT10", 20), ("MT50", 50)), (50,), (4,), ("MT1 reach",), ("scene",), "MT50", "MT10", 8, 1, SLOW, 64, 2)
-QUICK = Plan(
-    headline=(("MT3", 6),),
-    sizes=(3,),
-    single=(2,),
-    singles=("MT1 reach",),
-    groupings=("scene",),
-    checked="MT3",
-    small="MT3",
-    goals=3,
-    played=1,
-    timing=measure.Timing(windows=2, seconds=0.05, steps=2, warm=1),
-    steps=8,
-    repeats=1,
-)
 
 
 @dataclass
@@ -243,27 +178,27 @@ class Bench:
             self.note("checks", row)
 
     def begin(self) -> None:
-        """A few worlds of a small suite: compiles most kernels, and shows at once whether all is well."""
-        worlds = 64 if self.device.type == "cuda" else self.plan.headline[0][1]
-        case = Case(self.plan.small, worlds, goals=self.plan.goals)
-        self.speeds(case, KINDS[:1])
-        some = replace(case, worlds=len(case.tasks) * self.plan.played, goals=self.plan.played)
-        self.checked(checks.parity(some, self.played(case.suite), self.device, ["layout"]))
+        """A few worlds of a small suite: shows at once whether all is well."""
+        self.speeds(self.plan.first_look, KINDS[:1])
+        self.check_steps(self.plan.stepped(self.plan.small))
 
     def check_worlds(self) -> None:
-        """Checks of all tasks against the native engine and the bank, in every grouping."""
+        """Checks of all tasks against the native engine and the bank; of the small suite's in every grouping."""
         plan = self.plan
-        tasks = len(Case(plan.checked, 0).tasks)
-        self.checked(checks.geometry(Case(plan.checked, tasks, goals=plan.goals), self.device))
-        some = Case(plan.checked, tasks * plan.played, goals=plan.played)
-        groupings = ("layout", *plan.groupings)
-        self.checked(checks.parity(some, self.played(plan.checked), self.device, groupings))
+        self.checked(checks.geometry(plan.all_starts, self.device))
+        cases = [plan.stepped(plan.checked)]
+        cases += [replace(plan.stepped(plan.small), grouping=grouping) for grouping in plan.groupings]
+        for case in cases:
+            self.do(f"check: one step, {case.suite}, {case.grouping}", lambda case=case: self.check_steps(case))
+
+    def check_steps(self, case: Case) -> None:
+        """Single steps from the experts' states."""
+        self.checked(checks.parity(case, self.played(case.suite), self.device))
 
     def check_engine(self) -> None:
         """Checks of the machinery: recordings, faults, waiting, memory."""
         plan, device = self.plan, self.device
-        worlds = 512 if device.type == "cuda" else plan.headline[0][1]
-        case = Case(plan.small, worlds, goals=plan.goals)
+        case = plan.machinery
         env = case.build(device)
         case.reset(env, random_progress=True)
         self.checked(checks.recorded(env))
@@ -271,8 +206,8 @@ class Bench:
         self.checked(checks.constant_memory(env, loop, plan.steps))
         self.checked(checks.synchronization(env, loop, min(64, plan.steps)))
         env.close()
-        for one in (checks.replayed, checks.broken_world, checks.too_little_room, checks.deterministic):
-            self.do(f"check: {one.__name__}", lambda one=one: self.checked(one(case, device)), 10)
+        for one in (checks.replayed, checks.broken_world, checks.too_little_room):
+            self.do(f"check: {one.__name__}", lambda one=one: self.checked(one(case, device)))
 
     def start_again(self) -> None:
         """The time to the first step in a fresh process, whose kernels are compiled already."""
@@ -293,22 +228,13 @@ class Bench:
             self.do(f"{suite}, {worlds} worlds", lambda case=case: self.speeds(case, closely=True), 40 * unit)
         self.do("checks of all tasks", self.check_worlds, 40 * unit)
         self.do("checks of the engine", self.check_engine, 30 * unit)
-        for case in self._cases():
+        for case in plan.curve:
             title = f"{case.suite}, {case.worlds} worlds, {case.grouping}"
             floor = case.worlds == min(plan.sizes) and case.grouping == "layout"
             self.do(title, lambda case=case, floor=floor: self.speeds(case, KINDS[:2], closely=floor), 25 * unit)
         self.do("start in a fresh process", self.start_again, 40 * unit)
+        self.do("check: deterministic", lambda: self.checked(checks.deterministic(plan.machinery, device)))
         self.do("check: failed_recording", lambda: self.checked(checks.failed_recording(device)), 2)
-
-    def _cases(self) -> list[Case]:
-        plan = self.plan
-        suites = [suite for suite, _ in reversed(plan.headline)]
-        first = [(suite, worlds) for suite, worlds in reversed(plan.headline)]
-        cases = [Case(suite, worlds, other) for suite, worlds in first for other in plan.groupings]
-        cases += [Case(suite, worlds) for worlds in plan.sizes for suite in suites]
-        cases += [Case(suite, worlds) for worlds in plan.single for suite in plan.singles]
-        cases += [Case(suite, worlds, other) for worlds in plan.sizes for suite in suites for other in plan.groupings]
-        return [replace(case, goals=plan.goals) for case in cases]
 
 
 def _short(value: Any) -> str:

@@ -14,10 +14,15 @@ import torch
 pytest.importorskip("mujoco_warp")
 
 import gpu_checks
+import gpu_kernels
 import gpu_measure
+import warp
 from gpu_cases import Case, PolicyLoop, expert_actions, play_experts, random_actions
 from gpu_page import draw, page
-from gpu_work import GPU, QUICK, Bench
+from gpu_plan import GPU, QUICK
+from gpu_work import Bench
+
+from mtrl.scenes.warp import kernels
 
 CPU = torch.device("cpu")
 REACH = Case("MT1 reach", 2, goals=2)
@@ -197,7 +202,7 @@ def test_the_plot_has_a_line_for_each_suite_and_grouping():
 
 
 def test_what_matters_most_comes_first():
-    cases = Bench(CPU, GPU, 1.0)._cases()
+    cases = GPU.curve
     assert [(case.suite, case.worlds, case.grouping) for case in cases[:2]] == [
         ("MT50", 8192, "topology"),
         ("MT50", 8192, "scene"),
@@ -218,3 +223,29 @@ def test_a_checkout_needs_no_installation(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).parent == EXPERIMENTS.parent / "mtrl"
+
+
+def test_the_kernels_of_a_gpu_are_listed_without_one():
+    launch = warp.launch
+    found = gpu_kernels.wanted([replace(REACH, goals=1)])
+    names = {module.name for module, _ in found}
+    assert "mtrl.scenes.warp.kernels" in names and any("ccd_kernel" in name for name in names)
+    assert {threads for _, threads in found} > {256}, "as many threads as a GPU gets, some kernels others"
+    assert all(module.get_module_hash(threads) == known for (module, threads), known in found.items())
+    assert warp.launch is launch and gpu_kernels.WarpProgram.record.__name__ == "record"
+
+
+def test_models_of_one_scene_are_listed_once():
+    cases = [replace(REACH, grouping=grouping, worlds=worlds) for grouping in ("scene", "layout") for worlds in (2, 9)]
+    assert [(case.grouping, case.worlds) for case in gpu_kernels.distinct(cases)] == [
+        ("scene", 2),
+        ("layout", 2),
+        ("layout", 9),
+    ]
+    planned = gpu_kernels.distinct(GPU.cases)
+    assert {case.suite for case in planned} == {"MT10", "MT50", *GPU.singles}
+
+
+def test_our_kernels_compile_for_a_gpu(tmp_path):
+    [binary] = warp.compile_aot_module(kernels, arch=90, module_dir=tmp_path, use_ptx=False)
+    assert binary.stat().st_size > 0
