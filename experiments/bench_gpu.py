@@ -28,17 +28,20 @@ import warp
 from gpu_cases import Case, clock
 from gpu_page import draw, page
 from gpu_plan import CPU, GPU, QUICK
-from gpu_work import Bench, replace_file
+from gpu_work import PARTS, Bench, replace_file
 
+from mtrl.errors import UserError
 from mtrl.provenance import commit, hardware
-from mtrl.scenes.warp.setup import prepare_warp
+from mtrl.scenes.warp.requirements import require
 
 PACKAGES = ("torch", "warp-lang", "mujoco-warp", "mujoco", "numpy")
 
 
-def about(device: torch.device, command: str) -> dict[str, Any]:
+def about(device: torch.device, arguments: argparse.Namespace) -> dict[str, Any]:
     """What everything ran on."""
-    rows: dict[str, Any] = {"command": command, "commit": commit(), "device": device.type, **hardware()}
+    command = "python experiments/bench_gpu.py" + "".join(f" {word}" for word in sys.argv[1:])
+    rows: dict[str, Any] = {"command": command, "commit": arguments.commit, "cold": arguments.cold}
+    rows |= {"device": device.type, **hardware()}
     rows["versions"] = {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
     if device.type == "cuda":
         query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
@@ -76,6 +79,8 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--minutes", type=float, default=9.0, help="after which nothing new is begun")
     parser.add_argument("--quick", action="store_true", help="little of it, to see that it runs")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="these parts alone")
+    parser.add_argument("--commit", default=commit(), help="to name in the page, where git cannot say")
     parser.add_argument("--cold", action="store_true", help="compile all kernels anew, in a cache of its own")
     parser.add_argument("--page", type=Path, metavar="JSON", help="only make page and plot anew, from figures")
     parser.add_argument("--start", nargs=2, metavar=("SUITE", "WORLDS"), help=argparse.SUPPRESS)
@@ -91,22 +96,20 @@ def main() -> None:
         replace_file(arguments.page.with_suffix(".md"), page(results, arguments.page.stem))
         return
     torch.set_num_threads(1)
-    device = torch.device(arguments.device)
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", torch.cuda.current_device())
     if arguments.cold:
         os.environ["WARP_CACHE_PATH"] = tempfile.mkdtemp(prefix="kernels-")
-    prepare_warp()
+    try:
+        device = require(torch.device(arguments.device))
+    except UserError as error:
+        sys.exit(f"error: {error}")
     warp.config.cuda_output = "cubin"  # what gpu_kernels.py compiles; newer drivers would take another form
     if arguments.start:
         start_once(device, arguments.start[0], int(arguments.start[1]))
         return
     plan = QUICK if arguments.quick else GPU if device.type == "cuda" else CPU
-    command = "python experiments/bench_gpu.py" + "".join(f" {word}" for word in sys.argv[1:])
     bench = Bench(device, plan, arguments.minutes * 60, arguments.output)
-    bench.results["about"] = about(device, command)
-    bench.results["about"]["cold"] = arguments.cold
-    bench.run()
+    bench.results["about"] = about(device, arguments)
+    bench.run(arguments.only)
     bench.save()
     if arguments.output:
         replace_file(arguments.output.with_suffix(".svg"), draw(bench.results))

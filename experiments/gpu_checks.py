@@ -56,9 +56,11 @@ def geometry(case: Case, device: torch.device) -> Check:
         engine.mask.fill_(True)
         engine.goal.fill_(goal)
         engine.place()
+        synchronize(device)  # what follows runs on a stream of Warp's own
         for group in engine.groups:
             with warp.ScopedDevice(warp.device_from_torch(device)):
                 mujoco_warp.fwd_kinematics(group.model, group.data)
+            synchronize(device)
             poses = [warp.to_torch(getattr(group.data, name)).cpu().numpy() for name in ("geom_xpos", "geom_xmat")]
             for share in group.shares:
                 blueprint, row = group.blueprint, share.first_row
@@ -248,7 +250,7 @@ def synchronization(env: WarpVectorEnv, step: Callable[[], None], steps: int) ->
     return [*checks, check("no waiting, by the clock", handed_over, says)]
 
 
-def failed_recording(device: torch.device) -> Check:
+def failed_recording(_case: Case, device: torch.device) -> Check:
     """A recording that fails is named, and the work is done without it; the last thing to be tried on a device."""
     calls = []
     numbers = torch.zeros(4, device=device)

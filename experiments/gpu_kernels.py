@@ -180,7 +180,7 @@ def main() -> None:
     for seconds, name, _ in sorted(rows, reverse=True)[:10]:
         print(f"{seconds:7.1f} s  {name}")
     new, spent = sum(done for *_, done in rows), sum(seconds for seconds, *_ in rows)
-    folder = Path(warp.config.kernel_cache_dir)
+    folder = Path(warp.config.kernel_cache_dir or arguments.cache)
     for source in folder.glob("*/*.cu") if arguments.binaries else ():
         source.unlink()
     for other in folder.glob("*_p*_t*"):

@@ -50,7 +50,7 @@ python experiments/bench_gpu.py --output docs/benchmark-gpu.md
 It begins with what matters most, writes its results after every piece of work, and begins nothing new after `--minutes`
 (9). `--cold` compiles all kernels anew, in a cache of its own, so that the first rows say how long that takes; without
 it they come from `$WARP_CACHE_PATH` or the user's cache. `--device cpu --quick` goes the same way in a minute or two.
-`--page RESULTS.json` makes page and plot anew.
+`--only headline` measures the targets alone. `--page RESULTS.json` makes page and plot anew.
 
 On a machine that reaches no package registry, a checkout will do that is not installed: copy it there, and put the
 packages on `PYTHONPATH`; `experiments/checkout.py` finds the rest. Needed are Python 3.11 or newer, torch, numpy,
@@ -58,8 +58,9 @@ warp-lang, mujoco-warp and mujoco (with mujoco-core, glfw and pyopengl), metawor
 farama-notifications, imageio, pillow, packaging and scipy), jaxtyping (with wadler-lindig), tyro (with docstring-parser
 and typeguard), cloudpickle and tqdm.
 
-Kernels can be compiled beforehand for a GPU of a known architecture (90 is an H100 or H200), on any Linux machine with
-the same versions of warp-lang and mujoco-warp, also on one without a GPU:
+Kernels take long to compile, one after the other, and some belong to an exact number of worlds. They can be compiled
+beforehand for a GPU of a known architecture (90 is an H100 or H200), as many at a time as there are cores, on any Linux
+machine with the same versions of warp-lang and mujoco-warp, also on one without a GPU:
 
 ```
 python experiments/gpu_kernels.py --architecture 90 --cache KERNELS

@@ -101,7 +101,9 @@ GPU = Plan(
     repeats=16,
 )
 SLOW = Timing(windows=3, seconds=0.5, steps=8, warm=4)
-CPU = Plan((("MT10", 20), ("MT50", 50)), (50,), (4,), ("MT1 reach",), ("scene",), "MT50", "MT10", 20, 8, 1, SLOW, 64, 2)
+CPU = Plan(
+    (("MT10", 20), ("MT50", 50)), (100,), (4,), ("MT1 reach",), ("scene",), "MT50", "MT10", 20, 8, 1, SLOW, 64, 2
+)
 QUICK = Plan(
     headline=(("MT3", 6),),
     sizes=(3,),

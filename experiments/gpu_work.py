@@ -1,5 +1,6 @@
 """The work of experiments/bench_gpu.py, piece by piece."""
 
+import functools
 import gc
 import json
 import os
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from mtrl.scenes.warp.vector import WarpVectorEnv
 
 SCRIPT = Path(__file__).with_name("bench_gpu.py")
 KINDS = ("policy and replay", "expert", "random", "policy and rollout")
+PARTS = ("look", "headline", "checks", "curve", "start")
+"""What may be asked for alone."""
 KEPT_STEPS = (5, 25, 45, 65, 85, 105)
 """Steps of the experts before which states are kept, from which both engines take one step."""
 
@@ -197,17 +200,16 @@ class Bench:
 
     def check_engine(self) -> None:
         """Checks of the machinery: recordings, faults, waiting, memory."""
-        plan, device = self.plan, self.device
-        case = plan.machinery
-        env = case.build(device)
+        plan, case = self.plan, self.plan.machinery
+        env = case.build(self.device)
         case.reset(env, random_progress=True)
         self.checked(checks.recorded(env))
         loop = random_actions(env)
         self.checked(checks.constant_memory(env, loop, plan.steps))
         self.checked(checks.synchronization(env, loop, min(64, plan.steps)))
         env.close()
-        for one in (checks.replayed, checks.broken_world, checks.too_little_room):
-            self.do(f"check: {one.__name__}", lambda one=one: self.checked(one(case, device)))
+        for check in (checks.replayed, checks.broken_world, checks.too_little_room):
+            self.do(f"check: {check.__name__}", functools.partial(self._check_machinery, check))
 
     def start_again(self) -> None:
         """The time to the first step in a fresh process, whose kernels are compiled already."""
@@ -216,25 +218,34 @@ class Bench:
             done = subprocess.run(command, capture_output=True, text=True, timeout=max(10.0, self.left()), check=True)
             self.note("starts", json.loads(done.stdout.splitlines()[-1]))
 
-    def run(self) -> None:
-        """Everything, what matters most first."""
+    def run(self, parts: Collection[str] = PARTS) -> None:
+        """Everything, what matters most first; or some parts of it."""
         plan, device = self.plan, self.device
         gc.collect()
         gc.freeze()  # each recording collects garbage first, and need not look at what was imported
         unit = 1.0 if device.type == "cuda" else 0.2
-        self.do("a first look", self.begin, 20 * unit)
+        self._do_if("look" in parts, "a first look", self.begin, 20 * unit)
         for suite, worlds in plan.headline:
             case = Case(suite, worlds, goals=plan.goals)
-            self.do(f"{suite}, {worlds} worlds", lambda case=case: self.speeds(case, closely=True), 40 * unit)
-        self.do("checks of all tasks", self.check_worlds, 40 * unit)
-        self.do("checks of the engine", self.check_engine, 30 * unit)
+            measured = functools.partial(self.speeds, case, closely=True)
+            self._do_if("headline" in parts, f"{suite}, {worlds} worlds", measured, 40 * unit)
+        self._do_if("checks" in parts, "checks of all tasks", self.check_worlds, 40 * unit)
+        self._do_if("checks" in parts, "checks of the engine", self.check_engine, 30 * unit)
         for case in plan.curve:
-            title = f"{case.suite}, {case.worlds} worlds, {case.grouping}"
             floor = case.worlds == min(plan.sizes) and case.grouping == "layout"
-            self.do(title, lambda case=case, floor=floor: self.speeds(case, KINDS[:2], closely=floor), 25 * unit)
-        self.do("start in a fresh process", self.start_again, 40 * unit)
-        self.do("check: deterministic", lambda: self.checked(checks.deterministic(plan.machinery, device)))
-        self.do("check: failed_recording", lambda: self.checked(checks.failed_recording(device)), 2)
+            measured = functools.partial(self.speeds, case, KINDS[:2], closely=floor)
+            self._do_if("curve" in parts, f"{case.suite}, {case.worlds} worlds, {case.grouping}", measured, 25 * unit)
+        self._do_if("start" in parts, "start in a fresh process", self.start_again, 40 * unit)
+        for check in (checks.deterministic, checks.failed_recording):  # what may compile much, or break the device
+            one = functools.partial(self._check_machinery, check)
+            self._do_if("checks" in parts, f"check: {check.__name__}", one, 5)
+
+    def _do_if(self, wanted: bool, name: str, work: Callable[[], None], needs: float) -> None:
+        if wanted:
+            self.do(name, work, needs)
+
+    def _check_machinery(self, check: Callable[[Case, torch.device], checks.Check]) -> None:
+        self.checked(check(self.plan.machinery, self.device))
 
 
 def _short(value: Any) -> str:

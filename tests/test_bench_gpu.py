@@ -129,7 +129,7 @@ def test_faults_are_found(name):
 
 
 def test_a_recording_that_fails_is_named():
-    assert gpu_checks.failed_recording(CPU)["holds"]
+    assert gpu_checks.failed_recording(REACH, CPU)["holds"]
 
 
 def test_memory_is_watched(env):
