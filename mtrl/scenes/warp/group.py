@@ -16,7 +16,7 @@ from mtrl.errors import UserError
 from mtrl.scenes.columns import Columns
 from mtrl.scenes.snapshots import Snapshots
 from mtrl.scenes.task import SceneTask
-from mtrl.scenes.warp import kernels, physics
+from mtrl.scenes.warp import collisions, kernels, physics
 from mtrl.scenes.warp.blueprint import PLACED, Blueprint, views_at
 from mtrl.scenes.warp.settings import WarpSettings
 
@@ -97,6 +97,7 @@ class WarpGroup:
 
     def _build(self, settings: WarpSettings) -> None:
         """Model and data."""
+        collisions.mend()
         model = copy.copy(self.blueprint.model)
         # What MuJoCo does about a failed state; mujoco_warp does nothing, and does not know the flag.
         model.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
@@ -114,6 +115,8 @@ class WarpGroup:
             if name not in PER_WORLD:
                 table = np.ascontiguousarray(rows[self.member], np.float32 if own.dtype != warp.int32 else np.int32)
                 setattr(self.model, name, warp.array(table, dtype=own.dtype))
+        margin = self.model.geom_margin
+        margin.assign(margin.numpy() - np.float32(collisions.TOUCHING))
         self.model.opt.warn_overflow = 0  # it is counted instead of printed
         if settings.deterministic:
             self.model.opt.deterministic = int(mujoco_warp.DeterminismType.ALL)
