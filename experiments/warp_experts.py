@@ -82,8 +82,8 @@ class Pairing:
     @property
     def distance(self) -> tuple[float, float]:
         """Kolmogorov and Smirnov's distance of both distributions of return, and how likely it is by chance."""
-        found = stats.ks_2samp(self.native.returns, self.warp.returns)
-        return float(found.statistic), float(found.pvalue)
+        statistic, likelihood = np.asarray(stats.ks_2samp(self.native.returns, self.warp.returns))
+        return float(statistic), float(likelihood)
 
     @property
     def paired(self) -> float:
