@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,7 @@ from mtrl.goals import EachGoalOnce, GoalSet
 from mtrl.scenes.warp.vector import WarpVectorEnv
 from mtrl.tasks import TASKS
 from mtrl.vector.build import make_vector_env
+from mtrl.vector.contract import StepInfo, TaskVectorEnv
 
 
 @dataclass(frozen=True)
@@ -64,28 +65,75 @@ def play(task: str, engine: str, episodes: int, goal_seed: int) -> Episodes:
         episodes: How many.
         goal_seed: Fixes the goals.
     """
-    from metaworld.policies import ENV_POLICY_MAP
-
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore", "Constant.s. may be too high")  # of the experts, whose actions are clipped here
-    goals = GoalSet("experts", (TASKS.get(task).sample_goals(episodes, goal_seed),))
-    env = make_vector_env([task], goal_set=goals, slots_per_task=episodes, workers=1, engine=engine)
-    obs, _ = env.reset(options={"schedule": EachGoalOnce([0] * episodes, [episodes])})
-    experts = [ENV_POLICY_MAP[task]() for _ in range(episodes)]
+    env, obs = _begun([task], engine, episodes, goal_seed)
     seen, rewards, successes = [obs.numpy()], [], []
-    for _ in range(env.tasks[0].horizon):
-        rows = [expert.get_action(row) for expert, row in zip(experts, obs.double().numpy(), strict=True)]
-        obs, reward, _, _, info = env.step(torch.from_numpy(np.clip(rows, -1, 1).astype(np.float32)))
+    for reward, info in _steps(env, obs):
         seen.append(info["final_obs"].numpy())
         rewards.append(reward.numpy())
         successes.append(info["success"].numpy())
     outcome = np.any(successes, axis=0), successes[-1], np.sum(rewards, axis=0, dtype=float), np.stack(seen)
-    failed = int(env.faults.sum())
-    faults, peaks = {"failed physics": failed} if failed else {}, {}
-    if isinstance(env, WarpVectorEnv):
-        faults, peaks = env.fault_reasons, env._engine.peaks()[0]
+    peaks = env._engine.peaks()[0] if isinstance(env, WarpVectorEnv) else {}
+    faults = _faults(env)
     env.close()
     return Episodes(*outcome, faults, {name: peak for name, peak in peaks.items() if isinstance(peak, int)})
+
+
+def reach(
+    tasks: Sequence[str],
+    engine: str,
+    episodes: int,
+    goal_seed: int,
+    settled: Callable[[np.ndarray], bool] = lambda _: False,
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Plays the experts of several tasks side by side in one environment, for success alone.
+
+    Args:
+        tasks: Tasks.
+        engine: See `play`.
+        episodes: Of each task.
+        goal_seed: Fixes the goals.
+        settled: Told which goals have been reached so far, whether that is enough.
+
+    Returns:
+        Which goals were reached at any step, `[task, goal]` bool, and faults of the physics by kind.
+    """
+    env, obs = _begun(tasks, engine, episodes, goal_seed)
+    reached = np.zeros((len(tasks), episodes), bool)
+    for _, info in _steps(env, obs):
+        reached |= info["success"].numpy().reshape(reached.shape)
+        if settled(reached):
+            break
+    faults = _faults(env)
+    env.close()
+    return reached, faults
+
+
+def _begun(tasks: Sequence[str], engine: str, episodes: int, goal_seed: int) -> tuple[TaskVectorEnv, torch.Tensor]:
+    """An environment in which each goal is about to be played once, and its observations."""
+    torch.set_num_threads(1)
+    goals = GoalSet("experts", tuple(TASKS.get(task).sample_goals(episodes, goal_seed) for task in tasks))
+    env = make_vector_env(tasks, goal_set=goals, slots_per_task=episodes, workers=1, engine=engine)
+    schedule = EachGoalOnce(env.task_id.tolist(), [episodes] * len(tasks))
+    return env, env.reset(options={"schedule": schedule})[0]
+
+
+def _steps(env: TaskVectorEnv, obs: torch.Tensor) -> Iterator[tuple[torch.Tensor, StepInfo]]:
+    """Reward and info of each step of the experts, to the end of the episodes."""
+    from metaworld.policies import ENV_POLICY_MAP
+
+    warnings.filterwarnings("ignore", "Constant.s. may be too high")  # of the experts, whose actions are clipped here
+    experts = [ENV_POLICY_MAP[env.tasks[task].name]() for task in env.task_id.tolist()]
+    for _ in range(env.tasks[0].horizon):
+        rows = [expert.get_action(row) for expert, row in zip(experts, obs.double().numpy(), strict=True)]
+        obs, reward, _, _, info = env.step(torch.from_numpy(np.clip(rows, -1, 1).astype(np.float32)))
+        yield reward, info
+
+
+def _faults(env: TaskVectorEnv) -> dict[str, int]:
+    if isinstance(env, WarpVectorEnv):
+        return env.fault_reasons
+    failed = int(env.faults.sum())
+    return {"failed physics": failed} if failed else {}
 
 
 def _play(job: tuple[str, str, int, int]) -> tuple[str, str, dict[str, float]]:
