@@ -48,9 +48,9 @@ python experiments/bench_gpu.py --output docs/benchmark-gpu.md
 ```
 
 It begins with what matters most, writes its results after every piece of work, and begins nothing new after `--minutes`
-(9). `--cold` compiles all kernels anew, in a cache of its own, so that the first rows say how long that takes; without
-it they come from `$WARP_CACHE_PATH` or the user's cache. `--device cpu --quick` goes the same way in a minute or two.
-`--only headline` measures the targets alone. `--page RESULTS.json` makes page and plot anew.
+(9). Kernels come from `$WARP_CACHE_PATH` or the user's cache, and what is not there is compiled; `--cold --only look`
+compiles all that MT10 needs anew, in a cache of its own, and says how long it takes. `--only headline` measures the
+targets alone. `--device cpu --quick` goes the same way in a minute. `--page RESULTS.json` makes page and plot anew.
 
 On a machine that reaches no package registry, a checkout will do that is not installed: copy it there, and put the
 packages on `PYTHONPATH`; `experiments/checkout.py` finds the rest. Needed are Python 3.11 or newer, torch, numpy,

@@ -234,7 +234,9 @@ class Bench:
         for case in plan.curve:
             floor = case.worlds == min(plan.sizes) and case.grouping == "layout"
             measured = functools.partial(self.speeds, case, KINDS[:2], closely=floor)
-            self._do_if("curve" in parts, f"{case.suite}, {case.worlds} worlds, {case.grouping}", measured, 25 * unit)
+            many = 0.0 if case.grouping == "layout" else 0.8 * len(case.tasks)  # each model is recorded apart
+            name = f"{case.suite}, {case.worlds} worlds, {case.grouping}"
+            self._do_if("curve" in parts, name, measured, (25 + many) * unit)
         self._do_if("start" in parts, "start in a fresh process", self.start_again, 40 * unit)
         for check in (checks.deterministic, checks.failed_recording):  # what may compile much, or break the device
             one = functools.partial(self._check_machinery, check)
