@@ -132,6 +132,17 @@ def test_a_failing_world_is_reset_counted_and_nobody_else_notices(roll, value):
         assert torch.isfinite(ours[0]).all()
 
 
+def test_a_world_that_fails_at_every_step_goes_on_failing_and_nothing_else(roll):
+    """More failures between two looks of the host than there are goals ahead."""
+    env = build(slots=2)
+    env.reset(seed=3)
+    for action, _ in zip(actions(env), range(2 * REPORT_EVERY), strict=False):
+        array(env, "qvel")[1] = np.nan
+        obs, _, _, truncated, info = env.step(action)
+        assert truncated[1] and torch.isfinite(obs).all() and 0 <= int(info["goal_index"][1]) < 4
+    assert env.faults.tolist() == [2 * REPORT_EVERY]
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [

@@ -8,19 +8,25 @@ from mtrl.goals import INACTIVE, GoalSchedule, ResampleGoals
 from mtrl.scenes.episodes import RANDOM_PROGRESS
 from mtrl.types import State
 
+SPARE = 4
+"""Episodes of a slot that may fail between two looks of the host. One that has failed more often plays goals of before
+until the host has looked."""
+
 
 class DeviceEpisodes:
     """The running episodes, in the order of the worlds.
 
     A schedule is Python and decides slot by slot, so the host asks it for the goals of the next episodes and puts them
     into a queue on the device. Every `interval` steps it sees how many episodes each slot had begun an interval ago,
-    which it need not wait for, and deals out as many more: the queue is long enough for episodes of a single step.
+    which it need not wait for, and deals out as many more. The queue holds all that can begin meanwhile, and some more
+    for episodes that failing physics cuts short.
 
     Args:
         horizon: Of each slot, `[env]`.
         goal_counts: Goals that each slot may play.
         world: World of each slot, `[env]`.
         interval: Steps between two looks of the host.
+        shortest: Steps of the shortest episode that does not fail.
         device: Where.
 
     Attributes:
@@ -29,10 +35,17 @@ class DeviceEpisodes:
     """
 
     def __init__(
-        self, horizon: np.ndarray, goal_counts: list[int], world: np.ndarray, interval: int, device: torch.device
+        self,
+        horizon: np.ndarray,
+        goal_counts: list[int],
+        world: np.ndarray,
+        *,
+        interval: int,
+        shortest: int,
+        device: torch.device,
     ) -> None:
         self._goal_counts, self._world, self._interval, self._device = goal_counts, world, interval, device
-        self._length = 2 * interval + 2
+        self._length = 2 * interval // shortest + 2 + SPARE
         slots = len(world)
         by_world = np.empty(slots, np.int64)
         by_world[world] = horizon

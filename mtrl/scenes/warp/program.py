@@ -12,12 +12,13 @@ import warp
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
     """No old graph may be freed while a new one is recorded: that would end up in the recording."""
-    gc.collect()
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if enabled:
+            gc.enable()
 
 
 def _reason(error: Exception) -> str:

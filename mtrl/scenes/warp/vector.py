@@ -83,13 +83,25 @@ class WarpVectorEnv(SceneWorlds):
         widths = {name: value.shape[1] for name, value in inputs.items()}
         self._engine = WarpEngine(self._layout, self._snapshots_by_task(), widths, settings)
         counts = [goal_set.counts[task] for task in self._task_of_slot]
-        self._episodes = DeviceEpisodes(self._horizon, counts, self._world, self.report_every, device)
+        self._episodes = DeviceEpisodes(
+            self._horizon,
+            counts,
+            self._world,
+            interval=self.report_every,
+            shortest=1 if self._may_terminate() else int(self._horizon.min()),
+            device=device,
+        )
         self._kinds = {UNSOUND: 0, **{name: bit for bit, name in OVERFLOWS.items()}}
         self._allocate()
         self._use_snapshots()
         self._control = TorchProgram("controls", self._write_controls, device)
         self._conclude = TorchProgram("judgement", self._judge_step, device)
         self._recorded = self._ready = self._stepped = False
+
+    @torch.no_grad()
+    def _may_terminate(self) -> bool:
+        """Whether the rules end episodes themselves; before the first reset, when memory means nothing yet."""
+        return self._judge(self._engine.views, self._action, self._memory).terminated is not None
 
     def _allocate(self) -> None:
         """All tensors that a step writes, by world; a recording knows where they lie."""
