@@ -43,6 +43,21 @@ PEAKS = ("constraints", "pairs", "contacts")
 PACKAGES = ("metaworld", "mujoco", "mujoco-warp", "warp-lang", "gymnasium", "numpy", "scipy")
 EXPLAINED: dict[str, str] = {}
 """Why returns of a task shift, as found by stepping both engines from the same states on the way."""
+MENDED = (
+    "This comparison has found four differences, which `mtrl/scenes/warp/group.py` and `collisions.py` have removed:",
+    "",
+    "- Two boxes collided by a general search, with up to 4 contacts in place of up to 8: objects were held otherwise",
+    "  (bin-picking: mean return 3498 in place of 3707, p 1e-8; button-press: 421 in place of 437, p 5e-7).",
+    "- A plate that touches the table exactly, and cannot be lifted, overlapped it by rounding (1e-8 m), and friction",
+    "  braked it (plate-slide: 4057 in place of 4609, p 2e-29; plate-slide-back and -back-side: +16% and +13%).",
+    "- A standing mug was taken to be 0.8 m deep in the side of the table, and flew off (coffee-pull: 3 goals of 50).",
+    "- One of fifteen contacts of leaning cylinders with a table was missing.",
+    "",
+    "What is left comes of single precision, mostly where boxes meet cylinders: [warp-contacts.md](warp-contacts.md).",
+    "Where grasps and pushes end well or badly by a hair, goals change sides in both directions.",
+    "",
+)
+"""What shifted returns once."""
 
 
 @dataclass(frozen=True)
@@ -172,12 +187,14 @@ def failures(pairings: dict[str, Pairing]) -> list[str]:
     return found
 
 
-def page(pairings: dict[str, Pairing], command: str, goal_seed: int, minutes: float | None) -> str:
-    """The comparison as a Markdown page."""
+def page(pairings: dict[str, Pairing], goal_seed: int, minutes: float | None) -> str:
+    """The comparison as a Markdown page; the time is left out where something had been played before."""
     here = hardware()
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     commits = ", ".join(sorted({own.commit for own in pairings.values()}))
     episodes = len(next(iter(pairings.values())).native.ever)
+    command = "python experiments/warp_experts.py --output docs/warp-experts.md"
+    command += "" if episodes == EPISODES else f" --episodes {episodes}"
     took = f"{minutes:.0f} minutes on " if minutes is not None else ""
     lines = [
         "# Scripted experts on the warp engine",
@@ -254,6 +271,8 @@ def _shifts(pairings: dict[str, Pairing]) -> list[str]:
         "",
         f"Tasks in which p is below {UNLIKELY:g} or the mean return moves by more than {LARGE:.0%}, and why.",
         "",
+        *([] if any(own.shifted for own in pairings.values()) else ["None.", ""]),
+        *MENDED,
     ]
     for task, own in pairings.items():
         if own.shifted:
@@ -301,8 +320,7 @@ def main() -> int:
     print("\n".join([*_summary(pairings), *wrong]))
     if arguments.output:
         minutes = None if kept else (time.monotonic() - began) / 60
-        command = " ".join(["python", "experiments/warp_experts.py", *sys.argv[1:]])
-        arguments.output.write_text(page(pairings, command, arguments.goal_seed, minutes))
+        arguments.output.write_text(page(pairings, arguments.goal_seed, minutes))
     return 1 if wrong else 0
 
 

@@ -83,13 +83,13 @@ def test_pairing_tells_what_is_lost_and_what_shifts():
 
 def test_page_of_the_comparison_has_all_tasks_and_the_room_they_need():
     pairing = warp_experts.Pairing(played(9, np.arange(10.0)), played(10, np.arange(10.0)), "abc1234")
-    text = warp_experts.page({"reach-v3": pairing, "push-v3": pairing}, "python x.py", 0, 3.0)
+    text = warp_experts.page({"reach-v3": pairing, "push-v3": pairing}, 0, 3.0)
     for part in (
         "| reach-v3 | 90% | 100% | 0 | 1 |",
         "| push-v3 | 90 | 2.0 | 3.0 |",
         "abc1234",
         "mujoco-warp",
-        "python x.py",
+        "--output docs/warp-experts.md --episodes 10",
     ):
         assert part in text
 
