@@ -172,7 +172,7 @@ def page(results: dict[str, dict[str, dict[str, float]]], episodes: int, goal_se
         f"{episodes} episodes a task, each on a goal of its own, {len(tasks)} tasks, the same goals on each engine.",
         "*any* is success at any step of an episode, *end* success at its last (the experts do not try to hold on).",
         "`official` runs upstream's own classes, `native` our definitions. The experts see observations in single",
-        "precision.",
+        "precision. The warp engine beside the native one: [warp-experts.md](warp-experts.md).",
         "",
         f"Command: `python experiments/experts.py --output docs/experts.md{options}`. Goal seed {goal_seed}, commit",
         f"{_commit()}, Python {sys.version.split()[0]}, {packages}.",

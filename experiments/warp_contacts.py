@@ -5,7 +5,7 @@
     python experiments/warp_contacts.py --output docs/warp-contacts.md
 
 The states are those of upstream's experts on the native engine, of all 50 tasks. Expected: of contacts deeper than 0.01
-mm, fewer than one of a thousand are missing; two boxes, capsules and spheres agree. It takes four minutes on two cores.
+mm, fewer than one of a thousand are missing; two boxes, capsules and spheres agree. It takes three minutes on two cores.
 """
 
 import argparse
@@ -149,15 +149,16 @@ def page(found: dict[str, dict[str, Counter[str]]], command: str, episodes: int)
         "# Contacts of the warp engine beside MuJoCo's",
         "",
         f"In {STEPS} states of each of {episodes} episodes of upstream's experts, {len(found)} tasks. Counted are",
-        "pairs of geoms that touch in a state. *Missing* and *on warp alone* are those that only one engine finds, where",
-        f"they are more than {DEEP * 1e3:g} mm deep. *Other number* and *other depth* (of the deepest point, by more than",
-        f"{APART * 1e3:g} mm) are of those that both find.",
+        "pairs of geoms that touch in a state. *Missing* and *on warp alone* are those that only one engine finds,",
+        f"where they are more than {DEEP * 1e3:g} mm deep. *Other number* and *other depth* (of the deepest point, by",
+        f"more than {APART * 1e3:g} mm) are of those that both find.",
         "",
-        "Where a box meets a cylinder, both engines search step by step for the direction in which these overlap",
-        "least, and stop at some accuracy: now and then they find different ones, and MuJoCo's is not always the better.",
+        "Where a box meets a cylinder, both engines search step by step for the direction in which these overlap least,",
+        "and stop at some accuracy: now and then they find different ones, and MuJoCo's is not always the better.",
         "",
         f"Command: `{command}`, {here['cores']} cores of {here['cpu']}, no GPU. Commit",
-        f"{commit() or 'unknown'}, Python {sys.version.split()[0]}, {', '.join(f'{name} {version(name)}' for name in packages)}.",
+        f"{commit() or 'unknown'}, Python {sys.version.split()[0]},",
+        f"{', '.join(f'{name} {version(name)}' for name in packages)}.",
         "",
         heads,
         "|---" * 6 + "|",
