@@ -21,9 +21,9 @@ from mujoco_warp._src.types import GeomType
 from mtrl.logger.console import warn
 
 wp = warp
-TOUCHING = 5e-7
+TOUCHING = 1e-7
 """Taken from the margin of every geom, m. What touches exactly, like a plate that slides on a table and cannot be
-lifted, does not collide in MuJoCo; rounded to single precision it overlaps by up to 1e-7 m, and friction brakes it."""
+lifted, does not collide in MuJoCo; rounded to single precision it overlaps by some 1e-8 m, and friction brakes it."""
 ATTEMPTS = 7
 """Starts of the search for a common point: as mujoco_warp does, then from six sides."""
 UNDECIDED = wp.constant(1e-3)
