@@ -7,6 +7,7 @@ import mujoco_warp
 import numpy as np
 import pytest
 import torch
+import warp_contacts
 from mujoco_warp._src import collision_convex, collision_gjk
 from warp_worlds import Pair
 
@@ -113,3 +114,13 @@ def test_other_functions_of_mujoco_warp_are_left_alone(monkeypatch, capsys):
     assert not inspect.unwrap(collisions.mend)()
     assert collision_convex.gjk_phase == "as it was"
     assert "4.0.0" in capsys.readouterr().err
+
+
+def test_contacts_of_an_expert_are_those_of_mujoco():
+    name, found = warp_contacts.compare(("hand-insert-v3", 1, 0))
+    assert name == "hand-insert-v3"
+    counts = found["box and box"]
+    assert counts["pairs"] > 1000
+    assert not any(counts[kind] for kind in ("missing", "alone", "depth"))
+    text = warp_contacts.page({name: found}, "python x.py", 1)
+    assert f"| box and box | {counts['pairs']} | 0 | 0 | {counts['number']} | 0 |" in text
