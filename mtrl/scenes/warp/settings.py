@@ -18,7 +18,7 @@ class WarpSettings:
     """CUDA streams over which models are spread; 1 runs one after the other."""
     deterministic: bool = False
     """Have a GPU give the same bits every time, at a price; the CPU does anyway."""
-    contacts: int = 48
+    contacts: int = 64
     """Contacts, and pairs of geometry that are near, to make room for: so many a world on average."""
     spare_contacts: int = 512
     """And so many more in every model, since few worlds average little."""
