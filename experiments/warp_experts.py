@@ -3,7 +3,7 @@
     python experiments/warp_experts.py --output docs/warp-experts.md --keep runs/warp-experts
 
 Expected: mean success within two points of the native engine's, no task more than ten points below it, no failed
-physics, and a known reason for every large shift of returns; otherwise the exit status is 1. It takes 30 minutes on two
+physics, and a known reason for every large shift of returns; otherwise the exit status is 1. It takes 20 minutes on two
 cores, on which the warp engine is slow. What has been played is kept in the folder of `--keep`, and not played again.
 """
 
@@ -55,7 +55,6 @@ MENDED = (
     "",
     "What is left comes of single precision, mostly where boxes meet cylinders: [warp-contacts.md](warp-contacts.md).",
     "Where grasps and pushes end well or badly by a hair, goals change sides in both directions.",
-    "",
 )
 """What shifted returns once."""
 
@@ -233,7 +232,7 @@ def _summary(pairings: dict[str, Pairing]) -> list[str]:
         *lines,
         f"- **Mean success differs by {mean_points(pairings):+.2f} points (allowed {MEAN_POINTS:g} either way); the "
         f"lowest task is {worst}, {pairings[worst].points:+.0f} points (allowed -{TASK_POINTS:g}).**",
-        f"- {lost} goals lost and {won} won. Episodes with failed physics or an overflow: {faults}.",
+        f"- Goals lost: {lost}, won: {won}. Episodes with failed physics or an overflow: {faults}.",
         f"- Returns shift in {len(shifted)} tasks: {', '.join(shifted) or 'none'}.",
         f"- What does not hold: {'; '.join(held) if held else 'nothing'}.",
     ]
