@@ -57,7 +57,7 @@ def test_learning_never_waits_for_the_device():
 def test_the_command_line_chooses_engine_worlds_and_grouping(tmp_path, capsys):
     folder = tmp_path / "run"
     words = ["train", "reach-v3", "--agent", "quick", "--engine", "warp", "--worlds", "3", "--device", "cpu"]
-    words += ["--warp.grouping", "scene", "--warp.constraints", "200", "--steps-per-task", "40", "--warmup-steps", "20"]
+    words += ["--warp.grouping", "scene", "--warp.contacts", "60", "--steps-per-task", "40", "--warmup-steps", "20"]
     words += ["--tracking.wandb", "off", "--evaluation.final-goals", "1", "--run-folder", str(folder)]
     assert main(words) in (None, 0)
     assert (folder / "DONE").exists()

@@ -23,8 +23,6 @@ from mtrl.scenes.warp.settings import WarpSettings
 from mtrl.scenes.warp.vector import REPORT_EVERY, UNSOUND, WarpVectorEnv
 from mtrl.vector.checker import check_vector_env
 
-MEMORY_STEPS = 10_000
-
 
 @pytest.fixture
 def roll(tmp_path, monkeypatch):
@@ -182,11 +180,9 @@ def test_a_fault_in_a_recording_is_named_and_changes_nothing_else(roll, monkeypa
     assert equal(play(env, 2 * HORIZON), play(sound, 2 * HORIZON))
 
 
-@pytest.mark.parametrize("grouping", ["scene", "layout"])
-def test_a_step_never_waits_for_the_device(grouping):
+def test_a_step_never_waits_for_the_device():
     """All 50 tasks: controls, physics, judgement, endings, new episodes; the host looks every so many steps alone."""
-    names = MT50 if grouping == "layout" else ("reach-v3", "push-v3", "door-open-v3", "hammer-v3")
-    env = build(names, slots=1, goals=2, grouping=grouping)
+    env = build(MT50, slots=1, goals=2)
     env.reset(seed=0, options={"random_progress": True})
     env._episodes.elapsed[:] = env._episodes._horizon - 3  # so that episodes end meanwhile
     action = torch.zeros(env.num_envs, 4)
@@ -199,7 +195,8 @@ def test_a_step_never_waits_for_the_device(grouping):
     assert ended.all()
 
 
-def test_memory_does_not_grow(roll):
+@pytest.mark.parametrize("steps", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_memory_does_not_grow(roll, steps):
     env = build(slots=1)
     env.reset(seed=0)
     action = torch.zeros(1, 2)
@@ -207,7 +204,7 @@ def test_memory_does_not_grow(roll):
         env.step(action)
     gc.collect()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(MEMORY_STEPS):
+    for _ in range(steps):
         env.step(action)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 4_000  # kB
 
@@ -306,6 +303,7 @@ def test_pictures_are_those_of_the_native_engine(roll):
     assert theirs.std() > 1 and np.abs(ours - theirs).mean() < 0.5
 
 
+@pytest.mark.slow
 def test_settings_change_nothing_but_how():
     """Groupings and determinism: the same physics, within what rounding does in a few steps."""
     names, runs = ("reach-v3", "push-v3", "drawer-open-v3", "window-open-v3"), {}
