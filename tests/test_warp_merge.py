@@ -15,8 +15,9 @@ from mtrl.scenes.reading import locate
 from mtrl.scenes.scene import Scene, stripped_model
 from mtrl.scenes.snapshots import make_snapshots
 from mtrl.scenes.task import body_position, geom_position, joint_position, site_position
-from mtrl.scenes.warp.blueprint import PLACED, OneScene, blueprints
-from mtrl.scenes.warp.merge import FIELDS, OUT_OF_REACH, Merged
+from mtrl.scenes.warp.blueprint import PLACED, OneScene
+from mtrl.scenes.warp.merge import FIELDS, OUT_OF_REACH, Merged, merge
+from mtrl.scenes.warp.settings import WarpSettings
 
 NAMES = {}
 """Of each scene, the tasks on it."""
@@ -37,7 +38,7 @@ def starts_of(scene):
 
 @functools.cache
 def made(grouping):
-    return blueprints(list(NAMES), grouping)
+    return merge(list(NAMES), grouping)
 
 
 def merged(grouping):
@@ -50,11 +51,6 @@ def test_the_fifty_tasks_need_so_many_models(grouping, count):
     assert {scene for blueprint in made(grouping) for scene in blueprint.scenes} == set(NAMES)
     sizes = sorted((len(blueprint.scenes) for blueprint in made(grouping)), reverse=True)
     assert sizes[:5] == {"scene": [1] * 5, "topology": [3, 3, 2, 2, 2], "layout": [18, 8, 5, 2, 2]}[grouping]
-
-
-def test_a_grouping_that_does_not_exist_is_refused():
-    with pytest.raises(UserError, match="no grouping 'colour': use one of scene, topology, layout"):
-        blueprints(list(NAMES), "colour")
 
 
 @pytest.mark.parametrize("grouping", ["topology", "layout"])
@@ -194,11 +190,11 @@ def test_native_mujoco_sees_the_same_in_a_merged_model(grouping):
 
 
 def test_scenes_of_a_users_own_are_merged_too():
-    (blueprint,) = blueprints(merged_scenes.SCENES, "layout")
+    (blueprint,) = merge(merged_scenes.SCENES, "layout")
     assert isinstance(blueprint, Merged)
     for member, scene in enumerate(blueprint.scenes):
         assert compare_natively(blueprint, member, starts_of(scene))
-    assert len(blueprints(merged_scenes.SCENES, "topology")) == 2
+    assert len(merge(merged_scenes.SCENES, "topology")) == 2
     assert {"geom_dataid", "jnt_range", "eq_data", "actuator_gear"} <= set(blueprint.fields)
     assert blueprint.locate(0, site_position("handle")) != blueprint.locate(1, site_position("edge"))
     assert blueprint.locate(0, geom_position("top")) is None
@@ -215,7 +211,7 @@ SENSOR = '<sensor><jointpos joint="hinge"/></sensor></mujoco>'
 @pytest.mark.parametrize("part", [TENDON, SENSOR, '<option density="1"/></mujoco>'])
 def test_what_cannot_be_merged_keeps_its_own_model(part):
     scenes = [Scene(scene.source.replace("</mujoco>", part)) for scene in merged_scenes.SCENES]
-    made = blueprints([*scenes, *merged_scenes.SCENES], "layout")
+    made = merge([*scenes, *merged_scenes.SCENES], "layout")
     assert [type(blueprint) for blueprint in made] == [OneScene, OneScene, Merged]
 
 
@@ -234,20 +230,13 @@ class Worlds:
     """Worlds of a blueprint in mujoco_warp, each of some member and in some state."""
 
     def __init__(self, blueprint, members, rows):
-        import mujoco_warp
         import warp
 
         from mtrl.scenes.warp import physics
+        from mtrl.scenes.warp.group import build
 
-        self.physics, count = physics, len(members)
-        model = copy.copy(blueprint.model)
-        model.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
-        self.model = mujoco_warp.put_model(model, batch_sizes={"body_pos": count, "body_quat": count})
-        self.data = mujoco_warp.make_data(model, nworld=count, nconmax=96, njmax=320)
-        for name, table in blueprint.fields.items():
-            kind = getattr(self.model, name).dtype
-            numbers = table[members].astype(np.int32 if kind == warp.int32 else np.float32)
-            setattr(self.model, name, warp.array(numbers, dtype=kind))
+        self.physics = physics
+        self.model, self.data = build(blueprint, members, WarpSettings(contacts=96))
         for name in PLACED:
             array = getattr(self.model if name in ("body_pos", "body_quat") else self.data, name)
             numbers = np.array([row[name] for row in rows], np.float32).reshape(array.numpy().shape)
@@ -320,7 +309,7 @@ def test_mujoco_warp_steps_worlds_of_several_scenes_as_their_own_models_do(names
 
 
 def test_mujoco_warp_steps_a_users_scenes_as_their_own_models_do():
-    compare_in_warp(*blueprints(merged_scenes.SCENES, "layout"), merged_scenes.SCENES)
+    compare_in_warp(*merge(merged_scenes.SCENES, "layout"), merged_scenes.SCENES)
 
 
 @pytest.mark.slow

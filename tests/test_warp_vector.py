@@ -347,7 +347,7 @@ def test_nothing_else_imports_warp():
 
 
 @pytest.mark.parametrize(
-    ("settings", "culprit"), [({"grouping": "best"}, "grouping 'best'"), ({"streams": 0}, "streams")]
+    ("settings", "culprit"), [({"grouping": "best"}, "--warp.grouping best is unknown"), ({"streams": 0}, "streams")]
 )
 def test_impossible_settings_are_refused(roll, settings, culprit):
     with pytest.raises(UserError, match=culprit):

@@ -12,7 +12,45 @@ RANDOM_PROGRESS = 7
 """Which of the random streams under the environment's seed draws the initial progress."""
 
 
-class Episodes:
+class ScheduledEpisodes:
+    """What both ways of keeping episodes share: the schedule that says what is played, and the seed.
+
+    Args:
+        goal_counts: Goals that each slot may play.
+    """
+
+    def __init__(self, goal_counts: Sequence[int]) -> None:
+        self._goal_counts = list(goal_counts)
+        self._seed = 0
+        self._schedule: GoalSchedule | None = None
+
+    def _begun(self, seed: int | None, schedule: GoalSchedule | None) -> GoalSchedule:
+        """Takes a schedule into use, or one that resamples goals; None keeps the seed of before.
+
+        Raises:
+            UserError: The seed is negative.
+        """
+        self._seed = self._seed if seed is None else int(seed)
+        if self._seed < 0:
+            raise UserError(f"seed {self._seed} is negative: use 0 or more")
+        self._schedule = schedule or ResampleGoals(self._goal_counts, self._seed)
+        return self._schedule
+
+    def _progress(self, horizon: np.ndarray) -> np.ndarray:
+        """A random step of each slot's horizon, `[env]`."""
+        return np.random.default_rng([self._seed, RANDOM_PROGRESS]).integers(0, horizon)
+
+    def _schedule_state(self) -> State:
+        assert self._schedule is not None
+        return {"seed": self._seed, "schedule": self._schedule.get_state()}
+
+    def _set_schedule_state(self, state: State) -> None:
+        self._schedule = self._schedule or ResampleGoals(self._goal_counts, self._seed)
+        self._schedule.set_state(state["schedule"])
+        self._seed = state["seed"]
+
+
+class Episodes(ScheduledEpisodes):
     """The running episodes.
 
     Args:
@@ -25,12 +63,11 @@ class Episodes:
     """
 
     def __init__(self, horizon: np.ndarray, goal_counts: Sequence[int]) -> None:
-        self._horizon, self._goal_counts = horizon, list(goal_counts)
+        super().__init__(goal_counts)
+        self._horizon = horizon
         self.goal = np.full(len(horizon), INACTIVE, np.int64)
         self.elapsed = np.zeros(len(horizon), np.int64)
         self._next_goal = self.goal.copy()
-        self._seed = 0
-        self._schedule: GoalSchedule | None = None
 
     @property
     def active(self) -> np.ndarray:
@@ -43,16 +80,12 @@ class Episodes:
         Raises:
             UserError: The seed is negative.
         """
-        self._seed = self._seed if seed is None else int(seed)
-        if self._seed < 0:
-            raise UserError(f"seed {self._seed} is negative: use 0 or more")
-        self._schedule = schedule or ResampleGoals(self._goal_counts, self._seed)
-        self.goal[:] = [self._schedule.first(slot) for slot in range(len(self.goal))]
+        schedule = self._begun(seed, schedule)
+        self.goal[:] = [schedule.first(slot) for slot in range(len(self.goal))]
         self._draw_next(np.arange(len(self.goal)))
         self.elapsed[:] = 0
         if random_progress:
-            generator = np.random.default_rng([self._seed, RANDOM_PROGRESS])
-            self.elapsed[:] = generator.integers(0, self._horizon)
+            self.elapsed[:] = self._progress(self._horizon)
 
     def stepped(self) -> np.ndarray:
         """Notes a step; where the horizon is reached, `[env]` bool."""
@@ -73,19 +106,15 @@ class Episodes:
 
     def get_state(self) -> State:
         """All that is needed to go on, the schedule included."""
-        assert self._schedule is not None
         return {
-            "seed": self._seed,
+            **self._schedule_state(),
             "goal": self.goal.tolist(),
             "next_goal": self._next_goal.tolist(),
             "elapsed": self.elapsed.tolist(),
-            "schedule": self._schedule.get_state(),
         }
 
     def set_state(self, state: State) -> None:
         """Goes on from a state."""
-        self._schedule = self._schedule or ResampleGoals(self._goal_counts, self._seed)
-        self._schedule.set_state(state["schedule"])
-        self._seed = state["seed"]
+        self._set_schedule_state(state)
         self.goal[:], self._next_goal[:] = state["goal"], state["next_goal"]
         self.elapsed[:] = state["elapsed"]

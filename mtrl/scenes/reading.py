@@ -106,3 +106,15 @@ def copies(
         flat = rows.reshape(len(rows), -1)
         pairs.append((target[:, start:stop], flat[:, source : source + stop - start]))
     return pairs
+
+
+def read(
+    model: mujoco.MjModel,
+    views: Mapping[str, View],
+    spans: Callable[[str], tuple[int, int]],
+    rows_of: Callable[[str], np.ndarray],
+    target: np.ndarray,
+) -> None:
+    """Reads views once; the parameters are those of `copies`."""
+    for place, source in copies(model, views, spans, rows_of, target):
+        np.copyto(place, source)

@@ -68,7 +68,7 @@ class Scene:
             UserError: The MJCF cannot be read, or lacks a geom that is named.
         """
         try:
-            spec = self._spec()
+            spec = self.spec()
             if stripped:
                 self._add_phantoms(spec)
                 self._add_touches(spec)
@@ -86,7 +86,12 @@ class Scene:
         """How messages name the scene."""
         return f"MJCF file {self.source}" if isinstance(self.source, Path) else "the MJCF text"
 
-    def _spec(self) -> mujoco.MjSpec:
+    def spec(self) -> mujoco.MjSpec:
+        """The source, read anew: for those who change it, or take parts of it.
+
+        Raises:
+            UserError: There is no such file.
+        """
         if isinstance(self.source, Path):
             if not self.source.is_file():
                 raise UserError(f"there is no MJCF file {self.source}: give its path, or the text itself")
@@ -96,7 +101,7 @@ class Scene:
     def _add_phantoms(self, spec: mujoco.MjSpec) -> None:
         if not self.phantoms:
             return
-        whole = self._spec().compile()
+        whole = self.spec().compile()
         for name in self.phantoms:
             geom = spec.geom(name)
             if geom is None:

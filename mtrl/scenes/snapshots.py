@@ -8,7 +8,7 @@ import torch
 from mtrl.errors import UserError
 from mtrl.plain_types import GoalRows
 from mtrl.scenes.columns import Columns
-from mtrl.scenes.reading import copies
+from mtrl.scenes.reading import read
 from mtrl.scenes.scene import stripped_model
 from mtrl.scenes.simulation import Simulation
 from mtrl.scenes.task import Layout, SceneTask
@@ -81,8 +81,6 @@ def make_snapshots(task: SceneTask, goals: GoalRows, threads: int = 1) -> Snapsh
 def _begin(task: SceneTask, simulation: Simulation, memory: Columns, goal_visible: bool) -> np.ndarray:
     """The first observation, of what was last computed: a start may leave it stale, as some of upstream's do."""
     views = Columns.empty(simulation.count, task.rules.views, torch.float64, CPU)
-    pairs = copies(simulation.model, task.views, views.span, simulation.array, views.table.numpy())
-    for target, source in pairs:
-        np.copyto(target, source)
+    read(simulation.model, task.views, views.span, simulation.array, views.table.numpy())
     evaluator = task.rules.lay_out(Layout((task,), (simulation.count,), goal_visible))
     return evaluator.begin(views, memory).numpy()

@@ -156,11 +156,11 @@ class SceneVectorEnv(SceneWorlds):
         # What is made from here on may be used in a backward pass.
         obs = self._by_slot(outcome.observation).to(torch.float32)
         reward = self._by_slot(outcome.reward).to(torch.float32)
-        success = self._by_slot(outcome.success).clone()
+        success = self._own_by_slot(outcome.success)
         goal, active = torch.from_numpy(self._episodes.goal.copy()), torch.from_numpy(self._episodes.active)
         truncated = torch.from_numpy(self._episodes.stepped())
         terminated = (
-            torch.zeros_like(truncated) if outcome.terminated is None else self._by_slot(outcome.terminated).clone()
+            torch.zeros_like(truncated) if outcome.terminated is None else self._own_by_slot(outcome.terminated)
         )
         if failed is not None:
             wrong = self._by_slot(failed) & active
@@ -218,8 +218,7 @@ class SceneVectorEnv(SceneWorlds):
         if not self._ready or self._stepping is not None:
             raise RuntimeError("get_state is for between steps, after a reset")
         return {
-            "engine": self.engine,
-            "tasks": [task.name for task in self.tasks],
+            **self._identity(),
             **self._episodes.get_state(),
             "faults": self._faults.tolist(),
             "obs": self._obs.clone(),

@@ -14,8 +14,10 @@ from mtrl.scenes.bank import load_snapshots
 from mtrl.scenes.camera import ScenePictures
 from mtrl.scenes.columns import Columns
 from mtrl.scenes.scene import Scene, Viewpoint
+from mtrl.scenes.snapshots import Snapshots
 from mtrl.scenes.task import Layout, Outcome
 from mtrl.tasks import TaskDefinition
+from mtrl.types import State
 from mtrl.vector.contract import TaskVectorEnv
 from mtrl.vector.processes import available_cores
 
@@ -57,15 +59,15 @@ class SceneWorlds(TaskVectorEnv):
         self._task_of_slot, self._per_task = task_id, slots_per_task
         scene_tasks = [task.scene_task for task in definitions]
         self._rules = scene_tasks[0].rules
-        order = np.array(self._rules.order([task.name for task in scene_tasks]))
-        ordered = tuple(scene_tasks[place] for place in order)
+        self._order = np.array(self._rules.order([task.name for task in scene_tasks]))
+        ordered = tuple(scene_tasks[place] for place in self._order)
         counts = (slots_per_task,) * len(ordered)
         self._layout = Layout(ordered, counts, goal_visible, dtype, torch.device(rules_device))
         self._evaluator = self._rules.lay_out(self._layout)
         self._judge = self._evaluator.evaluate
         self._memory = Columns.empty(self._layout.worlds, self._rules.memory, dtype, self._layout.device)
         # Slot k of a task is world k of that task, wherever the rules want the task.
-        self._position = np.argsort(order)
+        self._position = np.argsort(self._order)
         self._world = self._position[task_id] * slots_per_task + np.arange(self.num_envs) % slots_per_task
         self._world_of_slot = self._indices(self._world)
         self._slot_of_world = self._indices(np.argsort(self._world))
@@ -88,7 +90,11 @@ class SceneWorlds(TaskVectorEnv):
     def _by_slot(self, values: torch.Tensor) -> torch.Tensor:
         return values if self._world_of_slot is None else values[self._world_of_slot]
 
-    def _load_snapshots(self, goal_set: GoalSet) -> list:
+    def _own_by_slot(self, values: torch.Tensor) -> torch.Tensor:
+        """The same as a tensor that the caller may keep."""
+        return values.clone() if self._world_of_slot is None else values[self._world_of_slot]
+
+    def _load_snapshots(self, goal_set: GoalSet) -> list[Snapshots]:
         """The starts of every task, in the suite's order."""
         scene_tasks = [self._layout.tasks[position] for position in self._position]
         return load_snapshots(scene_tasks, goal_set.rows, threads=available_cores())
@@ -150,14 +156,18 @@ class SceneWorlds(TaskVectorEnv):
         if actions.shape != self._action.shape:
             raise ValueError(f"actions have shape {tuple(actions.shape)}, expected {tuple(self._action.shape)}")
 
-    def _check_state(self, state: dict[str, Any]) -> None:
+    def _identity(self) -> State:
+        """What a saved state must agree in with the environment that goes on from it."""
+        return {"engine": self.engine, "tasks": [task.name for task in self.tasks]}
+
+    def _check_state(self, state: State) -> None:
         """Refuses the state of another environment.
 
         Raises:
             UserError: It has other tasks or slots.
         """
-        names = [task.name for task in self.tasks]
-        if state.get("tasks") != names or state.get("engine") != self.engine or len(state["goal"]) != self.num_envs:
+        alike = all(state.get(name) == value for name, value in self._identity().items())
+        if not alike or len(state["goal"]) != self.num_envs:
             raise UserError(
                 "the saved environment has other tasks, slots or another engine than this one: build it as it was saved"
             )

@@ -3,30 +3,21 @@
 """What one mujoco_warp model is made of: the worlds of one scene, or of several scenes with the same joints."""
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
-from mtrl.scenes.reading import copies, locate
+from mtrl.scenes.reading import locate, read
 from mtrl.scenes.scene import Scene, stripped_model
 from mtrl.scenes.simulation import Simulation
 from mtrl.scenes.snapshots import Snapshots
 from mtrl.scenes.task import View
 
-PLACED = (
-    "qpos",
-    "qvel",
-    "qacc_warmstart",
-    "ctrl",
-    "mocap_pos",
-    "mocap_quat",
-    "body_pos",
-    "body_quat",
-    "geom_xpos",
-    "geom_xmat",
-)
+STATE = ("qpos", "qvel", "qacc_warmstart", "ctrl", "mocap_pos", "mocap_quat")
+"""What MuJoCo's state of a world holds that is not the same for ever."""
+PLACED = (*STATE, "body_pos", "body_quat", "geom_xpos", "geom_xmat")
 """What puts a world at a start, in this order: all that lasts from one step to the next and differs between starts.
 
 `body_pos` and `body_quat` belong to the model. mujoco_warp never moves geometry that is welded to the world, so where
@@ -107,17 +98,7 @@ def state_of(model: mujoco.MjModel, starts: Snapshots) -> dict[str, np.ndarray]:
     """The part of a placement that is the state of the simulation."""
     simulation = Simulation(model, len(starts))
     simulation.batch.state[:] = starts.state
-    names = ("qpos", "qvel", "qacc_warmstart", "ctrl", "mocap_pos", "mocap_quat")
-    return {name: np.array(simulation.batch.bind(name)) for name in names}
-
-
-def first_views(model: mujoco.MjModel, starts: Snapshots) -> Simulation:
-    """A simulation that stands at the starts, with everything computed from its state."""
-    simulation = Simulation(model, len(starts))
-    simulation.batch.state[:] = starts.state
-    simulation.body_pos[:] = starts.body_pos
-    simulation.forward()
-    return simulation
+    return {name: np.array(simulation.batch.bind(name)) for name in STATE}
 
 
 def views_at(
@@ -128,23 +109,10 @@ def views_at(
     columns: int,
 ) -> np.ndarray:
     """What views see at the starts, `[start, columns]`; `spans` gives the columns of each, others are zero."""
-    simulation = first_views(stripped_model(scene), starts)
+    simulation = Simulation(stripped_model(scene), len(starts))
+    simulation.batch.state[:] = starts.state
+    simulation.body_pos[:] = starts.body_pos
+    simulation.forward()
     table = np.zeros((len(starts), columns))
-    for target, source in copies(simulation.model, views, spans, simulation.array, table):
-        np.copyto(target, source)
+    read(simulation.model, views, spans, simulation.array, table)
     return table
-
-
-def blueprints(scenes: Sequence[Scene], grouping: str) -> list[Blueprint]:
-    """Blueprints for some scenes.
-
-    Args:
-        scenes: Different scenes.
-        grouping: `scene`: a model each. `topology`: scenes whose models have the same structure share one.
-            `layout`: all scenes with the same joints share one, with room for the geometry of each.
-    """
-    if grouping == "scene":
-        return [OneScene(scene) for scene in scenes]
-    from mtrl.scenes.warp.merge import merge
-
-    return merge(scenes, grouping)

@@ -18,8 +18,9 @@ from mtrl.scenes.scene import Scene, stripped_model
 from mtrl.scenes.simulation import Simulation
 from mtrl.scenes.snapshots import Snapshots
 from mtrl.scenes.task import Layout
-from mtrl.scenes.warp.blueprint import Blueprint, blueprints
+from mtrl.scenes.warp.blueprint import Blueprint
 from mtrl.scenes.warp.group import Share, WarpGroup
+from mtrl.scenes.warp.merge import merge
 from mtrl.scenes.warp.program import WarpProgram
 from mtrl.scenes.warp.settings import WarpSettings
 from mtrl.scenes.warp.setup import warp_device
@@ -60,7 +61,6 @@ class WarpEngine:
         self.overflow = torch.zeros(layout.worlds, dtype=torch.int32, device=device)
         self.mask = torch.zeros(layout.worlds, dtype=torch.bool, device=device)
         self.goal = torch.zeros(layout.worlds, dtype=torch.int64, device=device)
-        self._starts = list(starts)
         self.groups = [
             WarpGroup(blueprint, shares, self.views, self.overflow, settings, self._device)
             for blueprint, shares in _grouped(layout, settings)
@@ -176,7 +176,7 @@ def _grouped(layout: Layout, settings: WarpSettings) -> list[tuple[Blueprint, li
             scenes.append(task.scene)
     groups = []
     for skip, scenes in by_skip.items():
-        for blueprint in blueprints(scenes, settings.grouping):
+        for blueprint in merge(scenes, settings.grouping):
             shares: list[Share] = []
             for number, task in enumerate(layout.tasks):
                 if task.frame_skip == skip and task.scene in blueprint.scenes:

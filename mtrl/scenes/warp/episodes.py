@@ -3,9 +3,8 @@
 import numpy as np
 import torch
 
-from mtrl.errors import UserError
-from mtrl.goals import INACTIVE, GoalSchedule, ResampleGoals
-from mtrl.scenes.episodes import RANDOM_PROGRESS
+from mtrl.goals import INACTIVE, GoalSchedule
+from mtrl.scenes.episodes import ScheduledEpisodes
 from mtrl.types import State
 
 SPARE = 4
@@ -13,7 +12,7 @@ SPARE = 4
 until the host has looked."""
 
 
-class DeviceEpisodes:
+class DeviceEpisodes(ScheduledEpisodes):
     """The running episodes, in the order of the worlds.
 
     A schedule is Python and decides slot by slot, so the host asks it for the goals of the next episodes and puts them
@@ -44,7 +43,8 @@ class DeviceEpisodes:
         shortest: int,
         device: torch.device,
     ) -> None:
-        self._goal_counts, self._world, self._interval, self._device = goal_counts, world, interval, device
+        super().__init__(goal_counts)
+        self._world, self._interval = world, interval
         self._length = 2 * interval // shortest + 2 + SPARE
         slots = len(world)
         by_world = np.empty(slots, np.int64)
@@ -61,8 +61,6 @@ class DeviceEpisodes:
         self._seen = torch.cuda.Event() if on_cuda else None
         self._dealt = np.zeros(slots, np.int64)
         self._steps = 0
-        self._seed = 0
-        self._schedule: GoalSchedule | None = None
 
     def begin(self, seed: int | None, schedule: GoalSchedule | None, *, random_progress: bool) -> None:
         """Puts every world at the start of its first episode, or somewhere in it.
@@ -70,13 +68,10 @@ class DeviceEpisodes:
         Raises:
             UserError: The seed is negative.
         """
-        self._seed = self._seed if seed is None else int(seed)
-        if self._seed < 0:
-            raise UserError(f"seed {self._seed} is negative: use 0 or more")
-        self._schedule = schedule or ResampleGoals(self._goal_counts, self._seed)
+        schedule = self._begun(seed, schedule)
         rows = self._host_queue.numpy()
         for slot, world in enumerate(self._world.tolist()):
-            rows[world, 0] = self._schedule.first(slot)
+            rows[world, 0] = schedule.first(slot)
         self._dealt[:] = 1
         self._number.zero_()
         self._host_number.zero_()
@@ -84,8 +79,7 @@ class DeviceEpisodes:
         self.goal.copy_(self._queue[:, 0])
         elapsed = np.zeros(len(self._world), np.int64)
         if random_progress:
-            horizon = self._horizon.cpu().numpy()[self._world]
-            elapsed[self._world] = np.random.default_rng([self._seed, RANDOM_PROGRESS]).integers(0, horizon)
+            elapsed[self._world] = self._progress(self._horizon.cpu().numpy()[self._world])
         self.elapsed.copy_(torch.from_numpy(elapsed))
         self._steps = 0
         self._look()
@@ -123,32 +117,29 @@ class DeviceEpisodes:
         assert self._schedule is not None
         rows, begun = self._host_queue.numpy(), self._host_number.numpy()
         room = begun[self._world] + self._length
-        for slot in np.flatnonzero(self._dealt < room).tolist():
+        behind = np.flatnonzero(self._dealt < room)
+        for slot in behind.tolist():
             world = self._world[slot]
             for episode in range(self._dealt[slot], room[slot]):
                 before = rows[world, (episode - 1) % self._length]
                 goal = self._schedule.following(slot) if before != INACTIVE else INACTIVE
                 rows[world, episode % self._length] = goal
-        if (self._dealt < room).any():
+        if len(behind):
             self._queue.copy_(self._host_queue, non_blocking=True)
         self._dealt[:] = room
 
     def get_state(self) -> State:
         """All that is needed to go on, the schedule and the queue included."""
-        assert self._schedule is not None
         tensors = {"goal": self.goal, "elapsed": self.elapsed, "number": self._number, "queue": self._queue}
         return {
-            "seed": self._seed,
+            **self._schedule_state(),
             **{name: value.cpu().clone() for name, value in tensors.items()},
             "dealt": self._dealt.tolist(),
-            "schedule": self._schedule.get_state(),
         }
 
     def set_state(self, state: State) -> None:
         """Goes on from a state."""
-        self._schedule = self._schedule or ResampleGoals(self._goal_counts, self._seed)
-        self._schedule.set_state(state["schedule"])
-        self._seed = state["seed"]
+        self._set_schedule_state(state)
         for name, own in (("goal", self.goal), ("elapsed", self.elapsed), ("number", self._number)):
             own.copy_(state[name])
         self._host_queue.copy_(state["queue"])

@@ -39,6 +39,47 @@ def _refusal(blueprint: Blueprint, reason: str) -> str:
     return f"the warp engine cannot run {blueprint.scenes[0].title}: {reason}; choose --engine native"
 
 
+def build(
+    blueprint: Blueprint, member: np.ndarray, settings: WarpSettings
+) -> tuple[mujoco_warp.Model, mujoco_warp.Data]:
+    """Model and data for worlds of a blueprint, on Warp's current device.
+
+    Args:
+        blueprint: What they are made of.
+        member: Which of its scenes each world plays on, `[row]`.
+        settings: Room for contacts and rows, and whether to be deterministic.
+
+    Raises:
+        UserError: mujoco_warp cannot run the scene.
+    """
+    collisions.mend()
+    source, count = copy.copy(blueprint.model), len(member)
+    # What MuJoCo does about a failed state; mujoco_warp does nothing, and does not know the flag.
+    source.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+    # For mujoco_warp this flag means the special function for two boxes, which MuJoCo always uses, with up to eight
+    # contacts in place of four.
+    source.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_NATIVECCD)
+    if source.na:
+        raise UserError(_refusal(blueprint, "actuators with activations"))
+    try:
+        model = mujoco_warp.put_model(source, batch_sizes=dict.fromkeys(PER_WORLD, count))
+    except (NotImplementedError, ValueError) as error:
+        raise UserError(_refusal(blueprint, " ".join(str(error).split()))) from error
+    for name, rows in blueprint.fields.items():
+        own = getattr(model, name)
+        if name not in PER_WORLD:
+            table = np.ascontiguousarray(rows[member], np.float32 if own.dtype != warp.int32 else np.int32)
+            setattr(model, name, warp.array(table, dtype=own.dtype))
+    margin = model.geom_margin
+    margin.assign(margin.numpy() - np.float32(collisions.TOUCHING))
+    model.opt.warn_overflow = 0  # it is counted instead of printed
+    if settings.deterministic:
+        model.opt.deterministic = int(mujoco_warp.DeterminismType.ALL)
+        model.opt.graph_conditional = False
+    room = settings.contacts * count + settings.spare_contacts
+    return model, mujoco_warp.make_data(source, nworld=count, naconmax=room, njmax=settings.constraints)
+
+
 @dataclass(frozen=True)
 class Share:
     """The worlds of one task.
@@ -67,11 +108,11 @@ class WarpGroup:
         blueprint: What they are made of.
         shares: Whose worlds they are, in the order of the rows.
         views: The table of views of all worlds, float32.
+        overflow: `[world]` int32 of the whole environment: here go the bits of `OVERFLOWS` that a step meets.
         settings: Room for contacts and rows, and whether to be deterministic.
         device: Where.
 
     Attributes:
-        overflow: `[world]` int32 of the whole environment: which bits of `OVERFLOWS` the last step met.
         peak: The most constraint rows of a world, near pairs and contacts of all worlds so far, `[3]` int32.
     """
 
@@ -87,42 +128,13 @@ class WarpGroup:
         self.blueprint, self.shares, self._device = blueprint, tuple(shares), device
         self.count = sum(share.count for share in shares)
         self.frame_skip = shares[0].task.frame_skip
-        self.member = np.concatenate([np.full(share.count, share.member) for share in shares])
+        member = np.concatenate([np.full(share.count, share.member) for share in shares])
         with warp.ScopedDevice(device):
-            self._build(settings)
+            self.model, self.data = build(blueprint, member, settings)
             self._index(views)
         self._overflow = warp.from_torch(overflow)
         self._table = warp.from_torch(views.table)
         self._bank: torch.Tensor | None = None
-
-    def _build(self, settings: WarpSettings) -> None:
-        """Model and data."""
-        collisions.mend()
-        model = copy.copy(self.blueprint.model)
-        # What MuJoCo does about a failed state; mujoco_warp does nothing, and does not know the flag.
-        model.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
-        # For mujoco_warp this flag means the special function for two boxes, which MuJoCo always uses, with up to eight
-        # contacts in place of four.
-        model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_NATIVECCD)
-        if model.na:
-            raise UserError(_refusal(self.blueprint, "actuators with activations"))
-        try:
-            self.model = mujoco_warp.put_model(model, batch_sizes=dict.fromkeys(PER_WORLD, self.count))
-        except (NotImplementedError, ValueError) as error:
-            raise UserError(_refusal(self.blueprint, " ".join(str(error).split()))) from error
-        for name, rows in self.blueprint.fields.items():
-            own = getattr(self.model, name)
-            if name not in PER_WORLD:
-                table = np.ascontiguousarray(rows[self.member], np.float32 if own.dtype != warp.int32 else np.int32)
-                setattr(self.model, name, warp.array(table, dtype=own.dtype))
-        margin = self.model.geom_margin
-        margin.assign(margin.numpy() - np.float32(collisions.TOUCHING))
-        self.model.opt.warn_overflow = 0  # it is counted instead of printed
-        if settings.deterministic:
-            self.model.opt.deterministic = int(mujoco_warp.DeterminismType.ALL)
-            self.model.opt.graph_conditional = False
-        room = settings.contacts * self.count + settings.spare_contacts
-        self.data = mujoco_warp.make_data(model, nworld=self.count, naconmax=room, njmax=settings.constraints)
 
     def _index(self, views: Columns) -> None:
         """Where each row belongs, and where each column of its views is read."""

@@ -14,16 +14,15 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from mtrl.errors import UserError
 from mtrl.scenes.reading import locate
 from mtrl.scenes.scene import Scene
 from mtrl.scenes.snapshots import Snapshots
 from mtrl.scenes.task import View
 from mtrl.scenes.warp.blueprint import Blueprint, OneScene, Placement, state_of
 from mtrl.scenes.warp.member import Member
+from mtrl.scenes.warp.settings import Grouping
 from mtrl.scenes.warp.template import MESH, Template, Unlike
 
-GROUPINGS = ("scene", "topology", "layout")
 OUT_OF_REACH = -1e6
 """Margin of a geom that a member does not have, m.
 
@@ -47,26 +46,25 @@ FIELDS = {kind: tuple(f"{kind}_{part}" for part in parts.split()) for kind, part
 """What mujoco_warp keeps for each world, as MuJoCo names it; besides, `qpos0` and `qpos_spring`."""
 
 
-def merge(scenes: Sequence[Scene], grouping: str) -> list[Blueprint]:
+def merge(scenes: Sequence[Scene], grouping: Grouping) -> list[Blueprint]:
     """Blueprints for some scenes, as few as the grouping allows.
 
     A scene that has its model for itself, or that has what cannot be merged, such as tendons, keeps it as it is.
 
     Args:
         scenes: Different scenes.
-        grouping: `topology`: scenes that need the same bodies and geoms share a model. `layout`: all with the same
-            joints do.
+        grouping: `scene`: a model each. `topology`: scenes that need the same bodies and geoms share a model. `layout`:
+            all with the same joints do, with room for the geometry of each.
 
     Raises:
-        UserError: There is no such grouping, or a scene cannot be read.
+        UserError: A scene cannot be read.
     """
-    if grouping not in GROUPINGS:
-        raise UserError(f"there is no grouping '{grouping}': use one of {', '.join(GROUPINGS)}")
+    if grouping == "scene":
+        return [OneScene(scene) for scene in scenes]
     groups: dict[object, list[Member]] = {}
     for number, scene in enumerate(scenes):
         member = Member(scene)
-        shared = grouping != "scene" and member.mergeable()
-        key = number if not shared else member.layout if grouping == "layout" else member.topology
+        key = number if not member.mergeable() else member.layout if grouping == "layout" else member.topology
         groups.setdefault(key, []).append(member)
     return [blueprint for members in groups.values() for blueprint in _share(members)]
 

@@ -1,7 +1,7 @@
 """How the warp engine arranges its worlds."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from mtrl.errors import UserError
 
@@ -31,8 +31,8 @@ class WarpSettings:
         Raises:
             UserError: A number is below what anything can run with.
         """
-        if self.grouping not in ("scene", "topology", "layout"):
-            raise UserError(f"warp grouping '{self.grouping}' is unknown: give scene, topology or layout")
+        if self.grouping not in get_args(Grouping):
+            raise UserError(f"--warp.grouping {self.grouping} is unknown: give one of {', '.join(get_args(Grouping))}")
         for name, lowest in (("streams", 1), ("contacts", 1), ("spare_contacts", 0), ("constraints", 1)):
             if getattr(self, name) < lowest:
                 option = name.replace("_", "-")

@@ -119,7 +119,7 @@ class Template:
         self._mesh_names: dict[MeshKey, str] = {}
         for member in self.members:
             used = member.model.geom_dataid[member.model.geom_type == MESH]
-            spec = member.scene._spec() if len(used) else None
+            spec = member.scene.spec() if len(used) else None
             keys = {int(mesh): _mesh_key(spec, member.model.mesh(mesh).name) for mesh in set(used)}
             self._mesh_keys.append(keys)
             for key in keys.values():

@@ -10,7 +10,9 @@ import torch
 from mtrl.goals import INACTIVE, GoalSet
 from mtrl.logger.console import warn
 from mtrl.scenes.columns import Columns
+from mtrl.scenes.native import BOUND
 from mtrl.scenes.scene import Scene
+from mtrl.scenes.snapshots import Snapshots
 from mtrl.scenes.warp.episodes import DeviceEpisodes
 from mtrl.scenes.warp.requirements import require
 from mtrl.scenes.warp.settings import WarpSettings
@@ -21,8 +23,6 @@ from mtrl.vector.contract import StepInfo, schedule_of
 
 REPORT_EVERY = 32
 """Steps between two looks of the host at the device."""
-BOUND = 1e4
-"""A view beyond this, m, means that the physics has failed, as on the native engine."""
 UNSOUND = "the state was not finite, or beyond bounds"
 
 
@@ -81,7 +81,7 @@ class WarpVectorEnv(SceneWorlds):
         with torch.no_grad():
             inputs = self._evaluator.control(self._action, self._memory)
         widths = {name: value.shape[1] for name, value in inputs.items()}
-        self._engine = WarpEngine(self._layout, self._snapshots_by_task(), widths, settings)
+        self._engine = WarpEngine(self._layout, self._starts(), widths, settings)
         counts = [goal_set.counts[task] for task in self._task_of_slot]
         self._episodes = DeviceEpisodes(
             self._horizon,
@@ -117,16 +117,13 @@ class WarpVectorEnv(SceneWorlds):
         flags = ("success", "terminated", "truncated", "ended")
         self._flags = {name: torch.zeros(worlds, dtype=torch.bool, device=device) for name in flags}
 
-    def _snapshots_by_task(self) -> list:
-        """The starts in the layout's order of tasks."""
-        by_position = [None] * len(self._snapshots)
-        for task, position in enumerate(self._position):
-            by_position[position] = self._snapshots[task]
-        return by_position
+    def _starts(self) -> list[Snapshots]:
+        """Of each task, in the layout's order."""
+        return [self._snapshots[task] for task in self._order]
 
     def _use_snapshots(self) -> None:
         """Takes the starts to the device: observation and memory of each, and which rows belong to which world."""
-        starts, visible = self._snapshots_by_task(), self._layout.goal_visible
+        starts, visible = self._starts(), self._layout.goal_visible
         obs = np.concatenate([own.visible if visible else own.hidden for own in starts])
         memory = np.concatenate([own.memory for own in starts])
         tables = [torch.from_numpy(table.astype(np.float32)).to(self.device) for table in (obs, memory)]
@@ -166,9 +163,9 @@ class WarpVectorEnv(SceneWorlds):
         self._restart(active)
         self._engine.place()
         self._ready, self._stepped = True, False
-        return self._by_slot(self._obs).clone(), {
-            "goal_index": self._by_slot(self._episodes.goal).clone(),
-            "active": self._by_slot(active).clone(),
+        return self._own_by_slot(self._obs), {
+            "goal_index": self._own_by_slot(self._episodes.goal),
+            "active": self._own_by_slot(active),
         }
 
     def _record(self) -> None:
@@ -259,24 +256,23 @@ class WarpVectorEnv(SceneWorlds):
         if not self._stepped:
             raise gymnasium.error.NoAsyncCallError("call step_async before step_wait", "step_wait")
         self._stepped = False
-        played, flags = self._by_slot(self._played).clone(), self._flags
-        success, terminated, truncated, ended = (self._by_slot(flag).clone() for flag in flags.values())
+        played, flags = self._own_by_slot(self._played), self._flags
+        success, terminated, truncated, ended = (self._own_by_slot(flag) for flag in flags.values())
         info: StepInfo = {
             "success": success,
-            "final_obs": self._by_slot(self._final_obs).clone(),
+            "final_obs": self._own_by_slot(self._final_obs),
             "final_mask": ended,
             "goal_index": played,
             "active": played >= 0,
         }
-        return self._by_slot(self._obs).clone(), self._by_slot(self._reward).clone(), terminated, truncated, info
+        return self._own_by_slot(self._obs), self._own_by_slot(self._reward), terminated, truncated, info
 
     def get_state(self) -> State:
         """See `TaskVectorEnv.get_state`: the whole state of every simulation, on the CPU."""
         if not self._ready or self._stepped:
             raise RuntimeError("get_state is for between steps, after a reset")
         return {
-            "engine": self.engine,
-            "tasks": [task.name for task in self.tasks],
+            **self._identity(),
             **self._episodes.get_state(),
             "faults": self._faults.cpu().clone(),
             "obs": self._obs.cpu().clone(),
@@ -297,7 +293,7 @@ class WarpVectorEnv(SceneWorlds):
             own.copy_(state[name])
         self._engine.set_state(state["simulations"])
         self._ready, self._stepped = True, False
-        return self._by_slot(self._obs).clone()
+        return self._own_by_slot(self._obs)
 
     def compile(self) -> None:
         """See `TaskVectorEnv.compile`; before the first reset."""
