@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
-from mtrl.algorithm import AGENTS, AgentPreset, NetworkConfig
+from mtrl.algorithm import AGENTS, AgentPreset
 from mtrl.config import EvaluationConfig, ReplayConfig, RunConfig
+from mtrl.parts.combiner import CombinerConfig
+from mtrl.parts.network import NetworkConfig
 
 from .fixed import FixedConfig, RandomPolicy, RepeatPolicy, ZeroPolicy
-from .sac import SAC, SACConfig
+from .sac import SAC
+from .sac_config import SACConfig
 
 META_WORLD_PLUS = "McLean et al., Meta-World+, NeurIPS 2025; Yu et al., Meta-World, CoRL 2019"
 
@@ -36,8 +39,8 @@ _quick = RunConfig(
         SACConfig(),
         actor=_small,
         critic=_small,
-        actor_combiner="scale_invariant",
-        critic_combiner="scale_invariant",
+        actor_combiner=CombinerConfig("scale_invariant"),
+        critic_combiner=CombinerConfig("scale_invariant"),
         batch_per_task=64,
         gamma=0.97,
         actor_learning_rate=1e-3,

@@ -2,118 +2,42 @@
 
 Haarnoja et al., "Soft Actor-Critic Algorithms and Applications", 2018, in the multi-task frame of Meta-World+ (McLean
 et al., 2025): one temperature a task, batches with equally many transitions of every task, infinite-horizon bootstrap
-at truncations, gradients clipped by global norm. Every loss is a vector with one entry a task, which is then reduced.
+at truncations, gradients clipped by global norm. Every loss is a vector with one entry a task; what becomes of it is
+the combiner's part, how values are represented the critic's, and how tasks share layers the networks'.
 """
 
 import copy
+import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float32
 from torch import nn
 
-from mtrl.algorithm import (
-    COMBINERS,
-    NETWORKS,
-    Batch,
-    Metrics,
-    NetworkConfig,
-    NetworkShape,
-    OffPolicyAlgorithm,
-    Problem,
-)
-from mtrl.compiling import compile_networks
-from mtrl.config import Bounds, check_bounds
-from mtrl.errors import UserError
+from mtrl.algorithm import Batch, Metrics, OffPolicyAlgorithm, Problem, Replay, Step
+from mtrl.compiling import compiled
+from mtrl.parts.combiner import Combiner, Objective
+from mtrl.parts.critic import Backup, Critic, reduce_critics
+from mtrl.parts.groups import GroupMemory, Groups
+from mtrl.parts.network import Network, NetworkShape, Outputs, TaskParameters, call_network
+from mtrl.parts.part import PerTask, Setting
+from mtrl.parts.scale import Scale
 from mtrl.types import Actions, Observations, State, TaskIds
 
-PerTask = Float32[torch.Tensor, " task"]
-HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+from .networks.build import build_network
+from .policy import SquashedGaussian
+from .sac_config import SACConfig
+from .weights import check_weights
+
 FINAL_LEARNING_RATE = 0.1
 """What is left of the learning rates after annealing."""
-
-
-@dataclass(frozen=True)
-class SACConfig:
-    """Multi-task soft actor-critic; the defaults are those of Meta-World+."""
-
-    actor: NetworkConfig = field(default_factory=NetworkConfig)
-    """Actor network."""
-    critic: NetworkConfig = field(default_factory=NetworkConfig)
-    """Critic network."""
-    actor_combiner: str = "mean"
-    """How the tasks' actor losses become one; `mtrl list combiners` shows all."""
-    critic_combiner: str = "mean"
-    """How the tasks' critic losses become one."""
-    batch_per_task: int = 128
-    """Transitions of each task in a batch."""
-    gamma: float = 0.99
-    """Discount."""
-    n_step: int = 1
-    """Steps of reward before the critic's value: more reach further back, and trust the actions of older policies."""
-    tau: float = 0.005
-    """Share of the critic that moves into the target critic at every update."""
-    actor_learning_rate: float = 3e-4
-    """Adam's step size for the actor."""
-    critic_learning_rate: float = 3e-4
-    """Adam's step size for the critics."""
-    temperature_learning_rate: float = 3e-4
-    """Adam's step size for the log temperatures."""
-    anneal_after: int = 0
-    """Updates after which the learning rates of actor and critics begin to fall."""
-    anneal_updates: int = 0
-    """Updates over which they fall, linearly, to a tenth; 0 keeps them."""
-    adam_epsilon: float = 1e-5
-    """Adam's epsilon for actor and critics."""
-    max_gradient_norm: float = 1.0
-    """Gradients of actor and of critics are scaled down to this global norm."""
-    initial_temperature: float = 1.0
-    """Temperature of every task at the start."""
-    target_entropy_per_action: float = -1.0
-    """Target entropy for each real action number of a task."""
-    min_log_std: float = -20.0
-    """Lower bound of the policy's log standard deviation."""
-    max_log_std: float = 2.0
-    """Upper bound of the policy's log standard deviation."""
-
-    def check(self) -> None:
-        """Refuses what cannot work.
-
-        Raises:
-            UserError: A number is out of its bounds.
-        """
-        check_bounds(self, _BOUNDS, "algorithm.")
-        if self.min_log_std >= self.max_log_std:
-            raise UserError(
-                f"--algorithm.min-log-std {self.min_log_std} is not below --algorithm.max-log-std {self.max_log_std}"
-            )
-
-
-_BOUNDS: Bounds = {
-    "actor.width": (1, math.inf),
-    "actor.depth": (1, 100),
-    "critic.width": (1, math.inf),
-    "critic.depth": (1, 100),
-    "batch_per_task": (1, math.inf),
-    "anneal_after": (0, math.inf),
-    "anneal_updates": (0, math.inf),
-    "gamma": (0.0, 1.0),
-    "n_step": (1, 100),
-    "tau": (0.0, 1.0),
-    "actor_learning_rate": (0.0, 1.0),
-    "critic_learning_rate": (0.0, 1.0),
-    "temperature_learning_rate": (0.0, 1.0),
-    "adam_epsilon": (0.0, 1.0),
-    "max_gradient_norm": (1e-12, math.inf),
-    "initial_temperature": (1e-12, 1e12),
-    "target_entropy_per_action": (-100.0, 100.0),
-}
+ACTOR_HEAD, CRITIC_HEAD = 1e-3, 3e-3
+"""Bounds of the last layers' initial weights."""
 
 
 class SAC(OffPolicyAlgorithm):
-    """Actor, two critics with targets, one temperature a task.
+    """Actor, critics with targets, one temperature a task.
 
     Args:
         config: Hyperparameters.
@@ -123,68 +47,149 @@ class SAC(OffPolicyAlgorithm):
     def __init__(self, config: SACConfig, problem: Problem) -> None:
         self.config, self.problem = config, problem
         self.batch_per_task, self.gamma, self.n_step = config.batch_per_task, config.gamma, config.n_step
-        device, tasks = problem.device, problem.num_tasks
-        obs_dim, self._action_dim = problem.obs_mask.shape[1], problem.action_mask.shape[1]
-        initial = torch.Generator().manual_seed(problem.seed)
-        actor_shape = NetworkShape(tasks, obs_dim, 2 * self._action_dim, copies=1, head_scale=1e-3)
-        critic_shape = NetworkShape(tasks, self._action_dim + obs_dim, 1, copies=2, head_scale=3e-3)
-        self.actor = NETWORKS.get(config.actor.name)(actor_shape, config.actor, initial).to(device)
-        self.critics = NETWORKS.get(config.critic.name)(critic_shape, config.critic, initial).to(device)
+        setting = Setting(problem.num_tasks, config.gamma, problem.device, problem.seed)
+        self.critic: Critic = config.value.build(setting, config.value).to(problem.device)
+        self.actor, self.critics = self._build_networks(problem.seed)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
-        self.log_temperature = torch.full((tasks,), math.log(config.initial_temperature), device=device)
-        self.log_temperature.requires_grad_(True)
-        self._combine_actor = COMBINERS.get(config.actor_combiner)
-        self._combine_critic = COMBINERS.get(config.critic_combiner)
-        self._action_mask = problem.action_mask.to(device, torch.float32)
-        self._target_entropy = config.target_entropy_per_action * self._action_mask.sum(dim=1)
-        self._generator = torch.Generator(device).manual_seed(problem.seed + 1)
-        self._updates = 0
-        self._actor_parameters = list(self.actor.parameters())
-        self._critic_parameters: list[torch.Tensor] = list(self.critics.parameters())
+        temperatures = 1 if config.shared_temperature else problem.num_tasks
+        self.log_temperature = torch.zeros(temperatures, device=problem.device, requires_grad=True)
+        self._start_temperatures()
+        self.combiners: dict[str, Combiner] = {
+            part: choice.build(setting, choice).to(problem.device)
+            for part, choice in (("actor", config.actor_combiner), ("critic", config.critic_combiner))
+        }
+        self.scale: Scale = config.scale.build(setting, config.scale).to(problem.device)
+        self._policy = SquashedGaussian(config.spread, config.min_log_std, config.max_log_std)
+        self._mask = problem.action_mask.to(problem.device, torch.float32)
+        self._target_entropy = config.target_entropy_per_action * self._mask.sum(dim=1)
+        self._generator = torch.Generator(problem.device).manual_seed(problem.seed + 1)
+        self._groups, self._memory = Groups.equal(problem.num_tasks, problem.device), GroupMemory()
+        self._call = call_network
+        self._updates, self._resets = 0, 0
+        self._parameters: dict[str, list[torch.Tensor]] = {
+            "actor": list(self.actor.parameters()),
+            "critic": list(self.critics.parameters()),
+        }
         self._target_parameters: list[torch.Tensor] = list(self.target_critics.parameters())
         self._optimizers = {
-            "actor": self._adam(self._actor_parameters, config.actor_learning_rate, config.adam_epsilon),
-            "critic": self._adam(self._critic_parameters, config.critic_learning_rate, config.adam_epsilon),
-            "temperature": self._adam([self.log_temperature], config.temperature_learning_rate, 1e-8),
+            "actor": self._adam(self._parameters["actor"], config.actor_learning_rate),
+            "critic": self._adam(self._parameters["critic"], config.critic_learning_rate),
+            "temperature": torch.optim.Adam(
+                [self.log_temperature], config.temperature_learning_rate, (config.temperature_beta, 0.999), fused=True
+            ),
         }
 
-    @staticmethod
-    def _adam(parameters: Iterable[torch.Tensor], learning_rate: float, epsilon: float) -> torch.optim.Adam:
-        return torch.optim.Adam(parameters, learning_rate, eps=epsilon, fused=True)
+    def _build_networks(self, seed: int) -> tuple[Network, Network]:
+        config, problem = self.config, self.problem
+        obs_dim, action_dim = problem.obs_mask.shape[1], problem.action_mask.shape[1]
+        generator = torch.Generator().manual_seed(seed)
+        actor_shape = NetworkShape(
+            problem.num_tasks,
+            obs_dim,
+            2 * action_dim,
+            copies=1,
+            head_scale=ACTOR_HEAD,
+            in_mask=problem.obs_mask.cpu(),
+            descriptors=problem.descriptors,
+            task_names=problem.task_names,
+        )
+        critic_shape = dataclasses.replace(
+            actor_shape,
+            in_dim=action_dim + obs_dim,
+            out_dim=self.critic.outputs,
+            copies=config.critics,
+            head_scale=CRITIC_HEAD,
+            in_mask=torch.cat([problem.action_mask, problem.obs_mask], dim=1).cpu(),
+        )
+        actor = build_network(actor_shape, config.actor, generator)
+        critics = self.critic.attach(build_network(critic_shape, config.critic, generator), critic_shape)
+        return actor.to(problem.device), critics.to(problem.device)
+
+    def _adam(self, parameters: Iterable[torch.Tensor], learning_rate: float) -> torch.optim.Optimizer:
+        config = self.config
+        return torch.optim.AdamW(
+            parameters, learning_rate, eps=config.adam_epsilon, weight_decay=config.weight_decay, fused=True
+        )
+
+    def _start_temperatures(self) -> None:
+        with torch.no_grad():
+            self.log_temperature.fill_(math.log(self.config.initial_temperature))
 
     @torch.no_grad()
     def act(self, obs: Observations, task_id: TaskIds, *, mode: bool) -> Actions:
         """Actions `[env, act]`: the tanh of the mean, or a sample."""
-        if not mode:
-            return self._sample_actions(obs, task_id)[0]
-        mean, _ = self._policy(obs, task_id)
-        return torch.tanh(mean) * self._action_mask[task_id]
+        groups = self._memory.of(task_id)
+        outputs = self._act_outputs(groups.split(obs), groups.task_id)
+        mask = self._mask[groups.task_id].unsqueeze(1)
+        if mode:
+            return groups.join(self._policy.mode(outputs, mask))
+        noise = groups.split(self._noise(len(obs)))
+        return groups.join(self._policy.sample(outputs, noise, mask)[0])
+
+    def _act_outputs(self, obs: torch.Tensor, task_id: torch.Tensor) -> torch.Tensor:
+        return self._call(self.actor, obs, task_id)[0]
+
+    def _noise(self, rows: int) -> torch.Tensor:
+        shape = (rows, self._mask.shape[1])
+        return torch.empty(shape, device=self._mask.device).normal_(generator=self._generator)
 
     def compile(self) -> None:
         """Compiles the networks."""
-        compile_networks((self.actor, self.critics, self.target_critics))
+        self._call = compiled(call_network, "networks")
+
+    def observe(self, step: Step) -> None:
+        """Keeps the statistics of rewards."""
+        self.scale.observe(step.reward, step.terminated, step.ended, step.task_id)
+
+    def begin_updates(self, steps_per_task: int, replay: Replay) -> int:
+        """Begins anew where a reset is due."""
+        every = self.config.reset_every
+        if not every or steps_per_task // every <= self._resets:
+            return 0
+        self._resets = steps_per_task // every
+        self.scale.refit(replay.mean_reward())
+        self._begin_anew()
+        return self.config.reset_updates
+
+    @torch.no_grad()
+    def _begin_anew(self) -> None:
+        """Fresh networks, targets, temperatures and optimisers, in the same tensors."""
+        fresh = self._build_networks(self.problem.seed + self._resets)
+        for network, new in zip((self.actor, self.critics), fresh, strict=True):
+            network.load_state_dict(new.state_dict())
+        self.target_critics.load_state_dict(self.critics.state_dict())
+        self._start_temperatures()
+        for optimizer in self._optimizers.values():
+            optimizer.state.clear()
 
     def update(self, batch: Batch) -> Metrics:
         """One step each of critics, actor and temperatures, then of the target critics."""
         self._anneal()
-        critic_losses, values = self.critic_losses(batch)
-        self._step("critic", self._combine_critic(critic_losses), self._critic_parameters)
+        update = _Update(self._grouped(batch))
+        critic_losses = self._step("critic", self.critics, self.critic_objective(update))
         self.critics.requires_grad_(False)
-        actor_losses, log_probs = self.actor_losses(batch)
-        self._step("actor", self._combine_actor(actor_losses), self._actor_parameters)
+        actor_losses = self._step("actor", self.actor, self.actor_objective(update))
         self.critics.requires_grad_(True)
-        self._step("temperature", self.temperature_losses(log_probs).mean(), None)
+        self._step_temperatures(update.report["entropy"])
         with torch.no_grad():
             torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage] - one kernel for all parameters
-                self._target_parameters, self._critic_parameters, self.config.tau
+                self._target_parameters, self._parameters["critic"], self.config.tau
             )
-        return {
-            "loss/critic": critic_losses.detach(),
-            "loss/actor": actor_losses.detach(),
-            "value": values,
-            "entropy": -log_probs,
-            "temperature": self.log_temperature.detach().exp(),
-        }
+        if update.kept is not None:
+            for network in (self.actor, self.critics, self.target_critics):
+                network.reset_tasks(~update.kept, self._generator)
+        temperature = self._log_temperatures().exp()
+        return {"loss/critic": critic_losses, "loss/actor": actor_losses, "temperature": temperature, **update.report}
+
+    def _grouped(self, batch: Batch) -> Batch:
+        """The batch with an axis of tasks, `[task, sample, ...]`, and rewards on their scale."""
+        fields = {field.name: self._groups.split(getattr(batch, field.name)) for field in dataclasses.fields(batch)}
+        factors = self.scale.factors(self._log_temperatures()).unsqueeze(1)
+        return Batch(**{**fields, "reward": fields["reward"] * factors})
+
+    def _log_temperatures(self) -> PerTask:
+        """Of every task, without gradient."""
+        return self.log_temperature.detach().expand(self.problem.num_tasks)
 
     def _anneal(self) -> None:
         """Sets the learning rates of this update."""
@@ -196,69 +201,97 @@ class SAC(OffPolicyAlgorithm):
         for name, initial in (("actor", self.config.actor_learning_rate), ("critic", self.config.critic_learning_rate)):
             self._optimizers[name].param_groups[0]["lr"] = initial * factor
 
-    def critic_losses(self, batch: Batch) -> tuple[PerTask, PerTask]:
-        """Mean squared error of both critics, and the mean value, of each task."""
+    def critic_objective(self, update: "_Update") -> Objective:
+        """Loss of all critics, their mean over copies and samples, for each task."""
+        batch, task_id = update.batch, self._groups.task_id
         with torch.no_grad():
-            target = self.targets(batch)
-        values = self._values(self.critics, batch.obs, batch.action, batch.task_id)
-        error = (values - target).square().mean(dim=0)
-        return self._by_task(error), self._by_task(values.detach().mean(dim=0))
+            networks = (self.critics, self.target_critics)
+            target = self.critic.adapt(self.targets(batch), task_id, networks)
 
-    def targets(self, batch: Batch) -> Float32[torch.Tensor, " batch"]:
-        """R + gamma (1 - d) (min Q'(s', a') - alpha log pi(a' | s')), with a' drawn at s'.
+        def losses(parameters: TaskParameters | None) -> PerTask:
+            outputs = self._outputs(self.critics, batch.obs, batch.action, parameters)
+            values = self.critic.values(outputs.detach(), task_id)
+            update.report.setdefault("value", values.mean(dim=0).mean(dim=1))
+            each = self.critic.losses(outputs, target, task_id).mean(dim=0).mean(dim=1)
+            if not self.config.loss_limit:
+                return each
+            if update.kept is None:
+                update.kept = each.detach() <= self.config.loss_limit
+            return torch.where(update.kept, each, 0.0)
 
-        Over n steps, R is their discounted rewards without the entropy between, and gamma its n-th power.
+        return Objective(self.critics, self.problem.num_tasks, losses, self._log_temperatures())
+
+    def targets(self, batch: Batch) -> torch.Tensor:
+        """What the critics learn towards, of which R + gamma (1 - d) (Q'(s', a') - alpha log pi(a' | s')) is the value.
+
+        a' is drawn at s'. Over n steps, R is their discounted rewards without the entropy between, and gamma its n-th
+        power.
+
+        Args:
+            batch: Grouped by task.
         """
-        action, log_prob = self._sample_actions(batch.next_obs, batch.task_id)
-        value = self._values(self.target_critics, batch.next_obs, action, batch.task_id).amin(dim=0)
-        soft_value = value - self.log_temperature.detach().exp()[batch.task_id] * log_prob
-        return batch.reward + batch.discount * (1.0 - batch.terminated) * soft_value
+        action, log_prob = self._sample_actions(batch.next_obs, self._noise(batch.reward.numel()), None)
+        outputs = self._outputs(self.target_critics, batch.next_obs, action, None)
+        bonus = -self._log_temperatures().exp().unsqueeze(1) * log_prob
+        backup = Backup(batch.reward, batch.discount * (1.0 - batch.terminated), bonus)
+        return self.critic.target(outputs, backup, self._groups.task_id, self.config.target_reduction)
 
-    def actor_losses(self, batch: Batch) -> tuple[PerTask, PerTask]:
-        """Mean of alpha log pi(a | s) - min Q(s, a), and of log pi, of each task."""
-        action, log_prob = self._sample_actions(batch.obs, batch.task_id)
-        value = self._values(self.critics, batch.obs, action, batch.task_id).amin(dim=0)
-        temperature = self.log_temperature.detach().exp()[batch.task_id]
-        return self._by_task(temperature * log_prob - value), self._by_task(log_prob.detach())
+    def actor_objective(self, update: "_Update") -> Objective:
+        """Mean of alpha log pi(a | s) - Q(s, a) for each task, through actions that follow from noise."""
+        batch = update.batch
+        noise = self._noise(batch.reward.numel())
+        temperature = self._log_temperatures().exp().unsqueeze(1)
 
-    def temperature_losses(self, log_probs: PerTask) -> PerTask:
-        """-log alpha (log pi + target entropy) of each task; the log temperature, not the temperature, is learned."""
-        return -self.log_temperature * (log_probs + self._target_entropy)
+        def losses(parameters: TaskParameters | None) -> PerTask:
+            action, log_prob = self._sample_actions(batch.obs, noise, parameters)
+            outputs = self._outputs(self.critics, batch.obs, action, None)
+            values = reduce_critics(self.critic.values(outputs, self._groups.task_id), self.config.actor_reduction)
+            update.report.setdefault("entropy", -log_prob.detach().mean(dim=1))
+            each = (temperature * log_prob - values).mean(dim=1)
+            return each if update.kept is None else torch.where(update.kept, each, 0.0)
 
-    def _policy(self, obs: Observations, task_id: TaskIds) -> tuple[torch.Tensor, torch.Tensor]:
-        mean, log_std = self.actor(obs, task_id).squeeze(0).chunk(2, dim=-1)
-        return mean, log_std.clamp(self.config.min_log_std, self.config.max_log_std)
+        return Objective(self.actor, self.problem.num_tasks, losses, self._log_temperatures())
 
-    def _sample_actions(self, obs: Observations, task_id: TaskIds) -> tuple[Actions, Float32[torch.Tensor, " batch"]]:
-        """Squashed Gaussian actions and their log-probability over the task's real action numbers."""
-        mean, log_std = self._policy(obs, task_id)
-        noise = torch.empty_like(mean).normal_(generator=self._generator)
-        raw = mean + log_std.exp() * noise
-        mask = self._action_mask[task_id]
-        log_gaussian = -0.5 * noise.square() - log_std - HALF_LOG_TWO_PI
-        # log(1 - tanh(u)^2) written so that it neither overflows nor rounds to log(0)
-        log_slope = 2.0 * (math.log(2.0) - raw - nn.functional.softplus(-2.0 * raw))
-        return torch.tanh(raw) * mask, ((log_gaussian - log_slope) * mask).sum(dim=-1)
+    def _sample_actions(
+        self, obs: torch.Tensor, noise: torch.Tensor, parameters: TaskParameters | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Actions `[task, sample, act]` and their log-probability over the task's real action numbers."""
+        outputs = self._call(self.actor, obs, self._groups.task_id, parameters)[0]
+        return self._policy.sample(outputs, self._groups.split(noise), self._mask.unsqueeze(1))
 
-    @staticmethod
-    def _values(critics: nn.Module, obs: torch.Tensor, action: torch.Tensor, task_id: torch.Tensor) -> torch.Tensor:
-        """Values `[copies, batch]`."""
-        return critics(torch.cat([action, obs], dim=-1), task_id).squeeze(-1)
+    def _outputs(
+        self, critics: Network, obs: torch.Tensor, action: torch.Tensor, parameters: TaskParameters | None
+    ) -> Outputs:
+        return self._call(critics, torch.cat([action, obs], dim=-1), self._groups.task_id, parameters)
 
-    def _by_task(self, values: Float32[torch.Tensor, " batch"]) -> PerTask:
-        return values.unflatten(0, (self.problem.num_tasks, -1)).mean(dim=1)
+    def _step(self, name: str, network: Network, objective: Objective) -> PerTask:
+        """One step of a network, as its combiner has it; the losses before it."""
+        combiner = self.combiners[name]
+        losses = combiner.backward(objective)
+        nn.utils.clip_grad_norm_(self._parameters[name], self.config.max_gradient_norm, foreach=True)
+        self._optimizers[name].step()
+        network.project()
+        combiner.stepped(objective)
+        return losses
 
-    def _step(self, name: str, loss: torch.Tensor, clipped: Iterable[torch.Tensor] | None) -> None:
-        optimizer = self._optimizers[name]
+    def _step_temperatures(self, entropy: PerTask) -> None:
+        optimizer = self._optimizers["temperature"]
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if clipped is not None:
-            nn.utils.clip_grad_norm_(clipped, self.config.max_gradient_norm, foreach=True)
+        self.temperature_losses(entropy).mean().backward()
         optimizer.step()
+        lowest, highest = self.config.min_temperature, self.config.max_temperature
+        if lowest > 0.0 or highest < 1e12:
+            with torch.no_grad():
+                self.log_temperature.clamp_(math.log(lowest) if lowest else -math.inf, math.log(highest))
+
+    def temperature_losses(self, entropy: PerTask) -> PerTask:
+        """Log alpha (entropy - target entropy) of each task; the log temperature, not the temperature, is learned."""
+        return self.log_temperature * (entropy - self._target_entropy)
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Parameters of all networks and the log temperatures, by dotted name."""
         modules = {"actor": self.actor, "critics": self.critics, "target_critics": self.target_critics}
+        modules |= {"critic": self.critic}
         named = {f"{part}.{name}": p.detach() for part, m in modules.items() for name, p in m.state_dict().items()}
         return {**named, "log_temperature": self.log_temperature.detach()}
 
@@ -272,30 +305,41 @@ class SAC(OffPolicyAlgorithm):
 
     def get_state(self) -> State:
         """Optimisers and the action generator, as they are now: later updates do not change what was returned."""
-        optimizers = {name: copy.deepcopy(optimizer.state_dict()) for name, optimizer in self._optimizers.items()}
-        return {"optimizers": optimizers, "generator": self._generator.get_state(), "updates": self._updates}
+        return {
+            "optimizers": {name: copy.deepcopy(optimizer.state_dict()) for name, optimizer in self._optimizers.items()},
+            "combiners": {name: combiner.get_state() for name, combiner in self.combiners.items()},
+            "scale": self.scale.get_state(),
+            "generator": self._generator.get_state(),
+            "updates": self._updates,
+            "resets": self._resets,
+        }
 
     def set_state(self, state: State) -> None:
         """Goes on from a state."""
         for name, optimizer in self._optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+        for name, combiner in self.combiners.items():
+            combiner.set_state(state["combiners"][name])
+        self.scale.set_state(state["scale"])
         self._generator.set_state(state["generator"].cpu())
-        self._updates = int(state["updates"])
+        self._updates, self._resets = int(state["updates"]), int(state["resets"])
 
     def parameter_counts(self) -> dict[str, int]:
-        """Learned numbers of the actor and of both critics."""
-        parts = {"actor": self._actor_parameters, "critics": self._critic_parameters}
-        return {name: sum(p.numel() for p in parameters) for name, parameters in parts.items()}
+        """Learned numbers of the actor and of all critics."""
+        counts = {name: sum(p.numel() for p in parameters) for name, parameters in self._parameters.items()}
+        return {"actor": counts["actor"], "critics": counts["critic"]}
 
 
-def check_weights(own: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> None:
-    """Makes sure that two sets of parameters have the same names and shapes.
+@dataclass
+class _Update:
+    """What the parts of one update share.
 
-    Raises:
-        UserError: They have not.
+    Attributes:
+        batch: Grouped by task.
+        report: What is told of it.
+        kept: `[task]`, whose losses are not extreme; None: all.
     """
-    for name in sorted({*own, *given}):
-        if name not in own or name not in given or own[name].shape != given[name].shape:
-            raise UserError(
-                f"saved weights do not fit this agent at '{name}': load them with the run's own configuration"
-            )
+
+    batch: Batch
+    report: Metrics = field(default_factory=dict)
+    kept: torch.Tensor | None = None

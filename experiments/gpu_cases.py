@@ -248,10 +248,12 @@ class PolicyLoop:
         return self._agent.act(self._obs, self.env.task_id, mode=False)
 
     def _act_with_value(self) -> Actions:
-        agent, obs, task = self._agent, self._obs, self.env.task_id
-        action, self._log_prob = agent._sample_actions(obs, task)
-        self._value = agent._values(agent.critics, obs, action, task)[0]
-        return action
+        agent, groups = self._agent, self._agent._groups
+        obs = groups.split(self._obs)
+        action, log_prob = agent._sample_actions(obs, agent._noise(len(self._obs)), None)
+        self._log_prob = groups.join(log_prob)
+        self._value = groups.join(agent._outputs(agent.critics, obs, action, None)[0]).squeeze(-1)
+        return groups.join(action)
 
     def _to_replay(self, action: Actions, obs: torch.Tensor, reward: torch.Tensor, *rest: object) -> None:
         terminated, _, info = rest

@@ -20,9 +20,12 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time `__getattr__` do
     from mtrl.api import train as train
     from mtrl.config import RunConfig as RunConfig
     from mtrl.errors import UserError as UserError
+    from mtrl.parts.register import register_combiner as register_combiner
+    from mtrl.parts.register import register_critic as register_critic
+    from mtrl.parts.register import register_network as register_network
+    from mtrl.parts.register import register_scale as register_scale
     from mtrl.register import register_agent as register_agent
     from mtrl.register import register_mjcf_task as register_mjcf_task
-    from mtrl.register import register_network as register_network
     from mtrl.register import register_suite as register_suite
     from mtrl.register import register_task as register_task
     from mtrl.register import register_tracker as register_tracker
@@ -41,9 +44,12 @@ _PUBLIC = {
     "train": "mtrl.api",
     "RunConfig": "mtrl.config",
     "UserError": "mtrl.errors",
+    "register_combiner": "mtrl.parts.register",
+    "register_critic": "mtrl.parts.register",
+    "register_network": "mtrl.parts.register",
+    "register_scale": "mtrl.parts.register",
     "register_agent": "mtrl.register",
     "register_mjcf_task": "mtrl.register",
-    "register_network": "mtrl.register",
     "register_suite": "mtrl.register",
     "register_task": "mtrl.register",
     "register_tracker": "mtrl.register",

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from mtrl.config import RunConfig
 from mtrl.registry import Registry
-from mtrl.types import Actions, Observations, State, TaskIds
+from mtrl.types import Actions, Flags, Observations, Rewards, State, TaskIds
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Problem:
         action_mask: `[task, act]` bool, which action numbers are real.
         device: Where the agent lives.
         seed: Fixes initial weights and all sampling of the agent.
+        descriptors: `[task, descriptor]`, what is known of the tasks beforehand, padded with zeros; None: nothing.
     """
 
     task_names: tuple[str, ...]
@@ -30,6 +31,7 @@ class Problem:
     action_mask: Bool[torch.Tensor, "task act"]
     device: torch.device
     seed: int
+    descriptors: Float32[torch.Tensor, "task descriptor"] | None = None
 
     @property
     def num_tasks(self) -> int:
@@ -52,6 +54,30 @@ class Batch:
     terminated: Float32[torch.Tensor, " batch"]
     task_id: Int64[torch.Tensor, " batch"]
     discount: Float32[torch.Tensor, " batch"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of all worlds, `[env]` or `[env, ...]`, on the environment's device.
+
+    `terminated` is set where the state is terminal, `ended` where an episode is over, one way or the other; `obs` is
+    what the step began from.
+    """
+
+    obs: Observations
+    action: Actions
+    reward: Rewards
+    terminated: Flags
+    ended: Flags
+    task_id: TaskIds
+
+
+class Replay(Protocol):
+    """What an agent may ask of what it learns from."""
+
+    def mean_reward(self) -> Float32[torch.Tensor, " task"]:
+        """Mean reward of each task over all that is held."""
+        ...
 
 
 Metrics = dict[str, torch.Tensor]
@@ -96,6 +122,21 @@ class OffPolicyAlgorithm(abc.ABC):
     def compile(self) -> None:  # noqa: B027 - not every agent can
         """Compiles what it can of its networks; numbers then differ by rounding from those of the plain form."""
 
+    def observe(self, step: Step) -> None:  # noqa: B027 - not every agent keeps statistics
+        """Takes in each step of the training environment, warm-up included, without waiting for the device."""
+
+    def begin_updates(self, steps_per_task: int, replay: Replay) -> int:
+        """Called before the updates of every step that learns.
+
+        Args:
+            steps_per_task: Environment steps of each task so far.
+            replay: What is learned from.
+
+        Returns:
+            How many updates are made besides those that are due.
+        """
+        return 0
+
     @abc.abstractmethod
     def update(self, batch: Batch) -> Metrics:
         """One gradient step of everything that learns. Losses are computed per task (`[task]`)."""
@@ -133,6 +174,7 @@ class AgentPreset:
         cost: Rough cost of a run, for `--help`.
         source: Paper or code that the settings are from.
         trainable: False for the fixed policies.
+        notes: Where the settings differ from the source's, in a sentence or more.
     """
 
     name: str
@@ -141,55 +183,7 @@ class AgentPreset:
     cost: str
     source: str
     trainable: bool = True
+    notes: str = ""
 
 
-class NetworkBuilder(Protocol):
-    """Builds a network: a registered way of sharing layers between tasks.
-
-    The module maps `(x [batch, in], task_id [batch])` to `[copies, batch, out]`. It is handed the task and never
-    looks for it in `x`. Copies are independent networks of one shape: two critics are one module.
-    """
-
-    def __call__(self, shape: "NetworkShape", config: "NetworkConfig", generator: torch.Generator) -> torch.nn.Module:
-        """Builds the module with initial values drawn from `generator`."""
-        ...
-
-
-@dataclass(frozen=True)
-class NetworkShape:
-    """Sizes that follow from the suite.
-
-    Attributes:
-        num_tasks: Tasks.
-        in_dim: Numbers that go in, without the task.
-        out_dim: Numbers that come out.
-        copies: Independent copies.
-        head_scale: The last layer's weights and biases are drawn from U(-head_scale, head_scale).
-    """
-
-    num_tasks: int
-    in_dim: int
-    out_dim: int
-    copies: int
-    head_scale: float
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """A network and its size."""
-
-    name: str = "multi_head"
-    """Registered network; `mtrl list networks` shows all."""
-    width: int = 400
-    """Units of each hidden layer."""
-    depth: int = 3
-    """Hidden layers."""
-    layer_norm: bool = False
-    """Normalise each hidden layer before its activation."""
-
-
-Combiner = Callable[[Float32[torch.Tensor, " task"]], Float32[torch.Tensor, ""]]
-"""Reduces losses, one a task, to the scalar whose gradient is taken."""
-COMBINERS: Registry[Combiner] = Registry("combiner")
-NETWORKS: Registry[NetworkBuilder] = Registry("network")
 AGENTS: Registry[AgentPreset] = Registry("agent")

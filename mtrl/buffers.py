@@ -168,6 +168,12 @@ class ReplayBuffer:
         """Transitions held of each task."""
         return min(self.steps, self.capacity) * self.slots_per_task
 
+    def mean_reward(self) -> Float32[torch.Tensor, " task"]:
+        """Mean reward of each task over all transitions that are held."""
+        columns = torch.arange(self.steps - min(self.steps, self.capacity), self.steps, device=self.device)
+        rewards = self._rings["reward"].index_select(0, columns % (self.capacity + 1))
+        return rewards.unflatten(1, (self.num_tasks, -1)).mean(dim=(0, 2))
+
     def sample(self, per_task: int, generator: torch.Generator, gamma: float, n_step: int = 1) -> Batch:
         """Draws `per_task` transitions of every task with replacement, sorted by task; the host waits for nothing.
 

@@ -1,9 +1,7 @@
 """Compiling torch code, where a run asks for it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
-
-import torch
 
 from mtrl.errors import UserError
 
@@ -21,8 +19,11 @@ def compiled(function: Function, what: str) -> Function:
     Raises:
         UserError: At the first call, where there is no C++ compiler.
     """
+    import torch._dynamo
     from torch._dynamo.exc import BackendCompilerFailed  # a second of importing that few runs need
 
+    # Networks are called with and without gradients, for batches and for slots: more variants than torch expects.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, VARIANTS)
     fast = torch.compile(function, dynamic=False)
 
     def call(*arguments: Any) -> Any:
@@ -35,13 +36,3 @@ def compiled(function: Function, what: str) -> Function:
             ) from error
 
     return call  # pyright: ignore[reportReturnType] - the same signature
-
-
-def compile_networks(networks: Iterable[torch.nn.Module]) -> None:
-    """Has networks compile themselves when they are first called; their parameters and names stay as they are."""
-    import torch._dynamo
-
-    # Each network is called with and without gradients, for batches and for slots: more variants than torch expects.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, VARIANTS)
-    for network in networks:
-        network.compile()

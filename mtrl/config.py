@@ -10,12 +10,28 @@ import math
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
 from mtrl.errors import UserError
 from mtrl.scenes.warp.settings import WarpSettings
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Settings of something that is chosen by name; the name decides which settings there are."""
+
+    name: str
+    """What is chosen."""
+
+    def renamed(self, name: str) -> Self:
+        """The settings of another choice.
+
+        Raises:
+            UserError: There is no such choice.
+        """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -147,6 +163,8 @@ def from_dict(template: Any, values: dict[str, Any]) -> Any:
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
             raise UserError(f"configuration field '{name}' is unknown to {type(template).__name__}: {hint}")
         current = known[name]
+        if isinstance(current, Choice) and isinstance(value, str | dict):
+            current, value = _choose(current, value)
         plain = tuple(value) if isinstance(value, list) else value
         if dataclasses.is_dataclass(current) and isinstance(value, dict):
             changes[name] = from_dict(current, value)
@@ -156,6 +174,13 @@ def from_dict(template: Any, values: dict[str, Any]) -> Any:
         else:
             changes[name] = plain
     return dataclasses.replace(template, **changes)
+
+
+def _choose(current: Choice, value: str | dict[str, Any]) -> tuple[Choice, dict[str, Any]]:
+    """The choice that a value names, and the fields that it changes; a name alone may stand for it."""
+    fields = {"name": value} if isinstance(value, str) else value
+    chosen = fields.get("name", current.name)
+    return (current if chosen == current.name else current.renamed(chosen)), fields
 
 
 def _fits(hint: Any, value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Registering what is your own: tasks, suites, agents, networks and trackers. docs/registering.md shows each call.
+"""Registering what is your own: tasks, suites, agents and trackers. docs/registering.md shows each call.
 
 Every call is cheap: environments are built, and names looked up, when the entry is first used. A module with such
 calls is found as `MODULE:NAME` (`mtrl train my_tasks:point`), or through an entry point of an installed package.
@@ -23,12 +23,11 @@ from mtrl.suites import SUITES, Suite
 from mtrl.tasks import TASKS, TaskDefinition
 
 if TYPE_CHECKING:
-    from mtrl.algorithm import NetworkBuilder, Problem
+    from mtrl.algorithm import Problem
     from mtrl.config import RunConfig
     from mtrl.logger.contract import RunInfo, Tracker
 
 EnvClass = TypeVar("EnvClass", bound=Callable[..., gymnasium.Env[Any, Any]])
-Builder = TypeVar("Builder", bound="NetworkBuilder")
 TrackerStart = TypeVar("TrackerStart", bound="Callable[[RunInfo], Tracker]")
 
 
@@ -293,20 +292,6 @@ def register_agent(
 
     preset = AgentPreset(name, replace(defaults, agent=name), build, cost, source, trainable)
     AGENTS.register(name, preset, description)
-
-
-def register_network(name: str, *, description: str) -> Callable[[Builder], Builder]:
-    """Decorator that registers a network: `(shape, config, generator) -> torch module`, see `NetworkBuilder`.
-
-    It is used as `--algorithm.actor.name NAME --algorithm.critic.name NAME`.
-    """
-    from mtrl.algorithm import NETWORKS
-
-    def register(builder: Builder) -> Builder:
-        NETWORKS.register(name, builder, description)
-        return builder
-
-    return register
 
 
 def register_tracker(name: str, *, description: str) -> Callable[[TrackerStart], TrackerStart]:

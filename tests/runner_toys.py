@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from toy_envs import PointEnv, sample_points, toy_task
 
-from mtrl.algorithm import AGENTS, AgentPreset, NetworkConfig, OffPolicyAlgorithm, Problem
+from mtrl.algorithm import AGENTS, AgentPreset, OffPolicyAlgorithm, Problem
 from mtrl.buffers import ReplayBuffer
 from mtrl.checkpoint import find_checkpoint
 from mtrl.config import CheckpointConfig, EvaluationConfig, ReplayConfig, RunConfig, TrackingConfig
@@ -178,7 +178,9 @@ def register() -> None:
     """Registers the toys once in a process."""
     if "dot-suite" in SUITES:
         return
-    from mtrl.agents.sac import SAC, SACConfig
+    from mtrl.agents.sac import SAC
+    from mtrl.agents.sac_config import SACConfig
+    from mtrl.parts.network import NetworkConfig
 
     ENGINES.register("inline", InlineVectorEnv, "in this process, for tests")
     for name, wall in (("wire-a-v0", np.inf), ("wire-b-v0", 1.05)):  # the second one has a terminal state

@@ -6,9 +6,14 @@ import math
 import pytest
 import torch
 
-from mtrl.agents.sac import SAC, SACConfig
-from mtrl.algorithm import AGENTS, COMBINERS, NETWORKS, Batch, NetworkConfig, NetworkShape, Problem
+from mtrl.agents.networks.build import build_network
+from mtrl.agents.sac import SAC, _Update
+from mtrl.agents.sac_config import SACConfig
+from mtrl.algorithm import AGENTS, Batch, Problem
 from mtrl.errors import UserError
+from mtrl.parts.combiner import CombinerConfig, Objective
+from mtrl.parts.network import NETWORKS, NetworkConfig, NetworkShape
+from mtrl.parts.part import Setting
 
 CPU = torch.device("cpu")
 
@@ -59,17 +64,21 @@ def test_parameter_counts_equal_the_published_ones(agent, tasks, actor, critics)
     assert built.parameter_counts() == {"actor": actor, "critics": critics}
 
 
+def network_of(name, shape, width=16, depth=2):
+    config = NetworkConfig(width=width, depth=depth).renamed(name)
+    return build_network(shape, config, torch.Generator())
+
+
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_networks_answer_in_the_shape_of_the_contract(name):
-    network = NETWORKS.get(name)(NetworkShape(4, 6, 3, 2, 1e-3), NetworkConfig(name, 16, 2), torch.Generator())
-    task_id = torch.tensor([3, 0, 0, 2, 1])
-    assert network(torch.randn(5, 6), task_id).shape == (2, 5, 3)
+    network = network_of(name, NetworkShape(4, 6, 3, 2, 1e-3))
+    assert network(torch.randn(3, 5, 6), torch.tensor([3, 0, 2])).shape == (2, 3, 5, 3)
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_copies_of_a_network_are_independent(name):
-    network = NETWORKS.get(name)(NetworkShape(2, 6, 1, 2, 1.0), NetworkConfig(name, 16, 2), torch.Generator())
-    out = network(torch.randn(4, 6), torch.tensor([0, 0, 1, 1]))
+    network = network_of(name, NetworkShape(2, 6, 1, 2, 1.0))
+    out = network(torch.randn(2, 2, 6), torch.tensor([0, 1]))
     assert not torch.allclose(out[0], out[1])
     out[0].sum().backward()
     for parameter in network.parameters():
@@ -79,16 +88,16 @@ def test_copies_of_a_network_are_independent(name):
 
 
 def test_a_head_is_the_tasks_own():
-    network = NETWORKS.get("multi_head")(NetworkShape(3, 4, 2, 1, 1.0), NetworkConfig(width=8), torch.Generator())
-    network(torch.randn(5, 4), torch.full((5,), 1)).sum().backward()
-    gradient = network.heads.weight.grad[0].unflatten(-1, (3, 2))
-    assert gradient[:, 1].abs().sum() > 0
-    assert gradient[:, [0, 2]].abs().sum() == 0
+    network = network_of("multi_head", NetworkShape(3, 4, 2, 1, 1.0))
+    network(torch.randn(1, 5, 4), torch.tensor([1])).sum().backward()
+    gradient = network.heads.weight.grad[0]
+    assert gradient[1].abs().sum() > 0
+    assert gradient[[0, 2]].abs().sum() == 0
 
 
 def test_initial_weights_follow_he_and_the_head_scale():
-    network = NETWORKS.get("one_hot")(NetworkShape(2, 30, 4, 1, 1e-3), NetworkConfig(width=400), torch.Generator())
-    first, head = network.trunk.layers[0], network.head
+    network = network_of("one_hot", NetworkShape(2, 30, 4, 1, 1e-3), width=400)
+    first, head = network.trunk[0], network.head
     bound = math.sqrt(6 / 32)
     assert first.weight.abs().max() <= bound
     assert first.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.02)
@@ -99,15 +108,14 @@ def test_initial_weights_follow_he_and_the_head_scale():
 
 def test_log_probability_agrees_with_a_transformed_normal_in_double_precision():
     agent = SAC(small(), problem())
-    obs, task_id = torch.randn(24, 5), torch.arange(3).repeat_interleave(8)
+    obs, task_id = torch.randn(3, 8, 5), torch.arange(3)
     with torch.no_grad():
         for parameter in agent.actor.parameters():
             parameter.add_(torch.randn(parameter.shape) * 0.1)
-        mean, log_std = agent._policy(obs, task_id)
-        state = agent._generator.get_state()
-        action, log_prob = agent._sample_actions(obs, task_id)
-        agent._generator.set_state(state)
-        noise = torch.empty_like(mean).normal_(generator=agent._generator).double()
+        mean, log_std = agent._policy.parameters(agent.actor(obs, task_id)[0])
+        noise = torch.randn(24, 2)
+        action, log_prob = agent._sample_actions(obs, noise, None)
+        noise = noise.double().unflatten(0, (3, 8))
     raw = mean.double() + log_std.double().exp() * noise
     normal = torch.distributions.Normal(mean.double(), log_std.double().exp())
     expected = (normal.log_prob(raw) - torch.log1p(-(torch.tanh(raw) ** 2))).sum(-1)
@@ -121,8 +129,10 @@ def test_padding_of_actions_counts_in_nothing():
     agent = SAC(small(), p)
     obs, task_id = torch.randn(40, 5), torch.arange(2).repeat_interleave(20)
     with torch.no_grad():
-        action, log_prob = agent._sample_actions(obs, task_id)
-        mean, log_std = agent._policy(obs, task_id)
+        grouped = obs.unflatten(0, (2, 20))
+        action, log_prob = (x.flatten(0, 1) for x in agent._sample_actions(grouped, torch.randn(40, 2), None))
+        outputs = agent.actor(grouped, torch.arange(2))[0].flatten(0, 1)
+        mean, log_std = agent._policy.parameters(outputs)
     assert (action[20:, 1] == 0).all()
     assert (action[20:, 0] != 0).all()
     assert (agent.act(obs, task_id, mode=True)[20:, 1] == 0).all()
@@ -135,11 +145,11 @@ def test_padding_of_actions_counts_in_nothing():
 
 def test_temperature_gradients_do_not_leak_between_tasks():
     agent = SAC(small(), problem())
-    log_probs = torch.tensor([1.0, -4.0, 2.0])
-    agent.temperature_losses(log_probs)[1].backward()
+    entropy = torch.tensor([-1.0, 4.0, -2.0])
+    agent.temperature_losses(entropy)[1].backward()
     gradient = agent.log_temperature.grad
     assert gradient is not None
-    assert gradient[1] == -(log_probs[1] + agent._target_entropy[1])
+    assert gradient[1] == entropy[1] - agent._target_entropy[1]
     assert gradient[0] == 0
     assert gradient[2] == 0
 
@@ -149,12 +159,14 @@ def test_targets_bootstrap_at_truncation_and_not_at_termination():
     agent, batch = SAC(small(gamma=0.9), p), batch_of(p, discount=0.9)
     ended = dataclasses.replace(batch, terminated=torch.ones(24))
     with torch.no_grad():
-        assert torch.equal(agent.targets(ended), batch.reward)
+        assert torch.equal(agent.targets(agent._grouped(ended)), agent._grouped(batch).reward)
         state = agent._generator.get_state()
-        target = agent.targets(batch)
+        target = agent.targets(agent._grouped(batch)).flatten()
         agent._generator.set_state(state)
-        action, log_prob = agent._sample_actions(batch.next_obs, batch.task_id)
-        value = agent._values(agent.target_critics, batch.next_obs, action, batch.task_id).min(dim=0).values
+        next_obs = batch.next_obs.unflatten(0, (3, 8))
+        action, log_prob = agent._sample_actions(next_obs, agent._noise(24), None)
+        value = agent._outputs(agent.target_critics, next_obs, action, None).squeeze(-1).amin(0).flatten()
+        log_prob = log_prob.flatten()
     assert torch.allclose(target, batch.reward + 0.9 * (value - log_prob))
 
 
@@ -167,7 +179,7 @@ def test_the_discount_of_a_target_is_that_of_the_batch():
     with torch.no_grad():
         for values in (discount, torch.ones(24), torch.zeros(24)):
             agent._generator.set_state(state)
-            targets.append(agent.targets(dataclasses.replace(batch, discount=values)))
+            targets.append(agent.targets(agent._grouped(dataclasses.replace(batch, discount=values))).flatten())
     assert torch.equal(targets[2], batch.reward)
     assert torch.allclose(targets[0] - batch.reward, discount * (targets[1] - batch.reward), atol=1e-6)
 
@@ -181,16 +193,14 @@ def test_impossible_numbers_of_steps_are_refused(n_step):
 def test_losses_are_one_number_a_task_and_their_mean_is_the_batch_mean():
     p = problem()
     agent, batch = SAC(small(), p), batch_of(p)
-    losses, _ = agent.critic_losses(batch)
-    assert losses.shape == (3,)
-    state = agent._generator.get_state()
     agent._generator.manual_seed(0)
-    losses, _ = agent.critic_losses(batch)
+    grouped = agent._grouped(batch)
+    losses = agent.critic_objective(_Update(grouped)).losses(None)
+    assert losses.shape == (3,)
     agent._generator.manual_seed(0)
     with torch.no_grad():
-        target = agent.targets(batch)
-        values = agent._values(agent.critics, batch.obs, batch.action, batch.task_id)
-    agent._generator.set_state(state)
+        target = agent.targets(grouped)
+        values = agent._outputs(agent.critics, grouped.obs, grouped.action, None).squeeze(-1)
     assert torch.allclose(losses.mean(), (values - target).square().mean())
 
 
@@ -221,7 +231,7 @@ def test_state_and_weights_continue_bit_for_bit():
 
 def test_weights_of_another_shape_are_refused():
     agent = SAC(small(), problem())
-    with pytest.raises(UserError, match=r"do not fit this agent at 'actor\.trunk\.layers\.0\.weight'"):
+    with pytest.raises(UserError, match=r"do not fit this agent at 'actor\.trunk\.0\.weight'"):
         agent.load_weights(SAC(small(), problem(obs=6)).weights())
 
 
@@ -242,12 +252,17 @@ def test_fixed_policies():
     assert not torch.equal(first[2], again[2])
 
 
+def combiner_of(name, tasks=3):
+    config = CombinerConfig().renamed(name)
+    return config.build(Setting(tasks, 0.99, CPU, seed=0), config)
+
+
 def test_combiners_reduce_to_known_gradients():
-    losses = torch.tensor([4.0, 0.5, -2.0], requires_grad=True)
-    (gradient,) = torch.autograd.grad(COMBINERS.get("mean")(losses), losses)
-    assert gradient.tolist() == pytest.approx([1 / 3] * 3)
-    (gradient,) = torch.autograd.grad(COMBINERS.get("scale_invariant")(losses), losses)
-    assert gradient.tolist() == pytest.approx([1 / 12, 1 / 1.5, 1 / 6])
+    for name, weights in (("mean", [1 / 3] * 3), ("scale_invariant", [1 / 12, 1 / 1.5, 1 / 6])):
+        point = torch.nn.ParameterList([torch.tensor([4.0, 0.5, -2.0])])
+        objective = Objective(point, 3, lambda parameters, point=point: 1.0 * point[0])
+        assert combiner_of(name).backward(objective).tolist() == [4.0, 0.5, -2.0]
+        assert point[0].grad.tolist() == pytest.approx(weights)
 
 
 def test_scale_invariant_updates_do_not_see_the_scale_of_a_task():
@@ -256,10 +271,9 @@ def test_scale_invariant_updates_do_not_see_the_scale_of_a_task():
     loud = dataclasses.replace(batch, reward=torch.where(batch.task_id == 1, batch.reward * 1e6, batch.reward))
     shares = []
     for name in ("mean", "scale_invariant"):
-        agent = SAC(small(critic_combiner=name), p)
-        losses, _ = agent.critic_losses(loud)
-        COMBINERS.get(name)(losses).backward()
-        heads = agent.critics.heads.bias.grad.squeeze().abs().sum(dim=0)
+        agent = SAC(small(critic_combiner=CombinerConfig(name)), p)
+        agent.combiners["critic"].backward(agent.critic_objective(_Update(agent._grouped(loud))))
+        heads = agent.critics.heads.bias.grad.abs().sum(dim=(0, 2, 3))
         shares.append((heads[1] / heads.sum()).item())
     assert shares[0] > 0.999
     assert shares[1] < 0.01

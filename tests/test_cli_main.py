@@ -80,7 +80,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("train MT3 --algorithm.actor-learning-rate -1", ["--algorithm.actor-learning-rate -1", "at least 0"]),
         ("train MT3 --algorithm.critic.width 0", ["--algorithm.critic.width 0", "at least 1"]),
         ("train MT3 --algorithm.min-log-std 3", ["--algorithm.min-log-std 3", "--algorithm.max-log-std"]),
-        ("train MT3 --algorithm.actor-combiner maen", ["combiner 'maen'", "mean"]),
+        ("train MT3 --algorithm.actor-combiner.name maen", ["combiner 'maen'", "mean"]),
         ("train MT3 --device tpu", ["'tpu'", "cpu"]),
         ("train MT3 --engine warpp", ["engine 'warpp'", "mtrl list engines"]),
         ("train MT3 --algorithm.actor.name multi_haed", ["network 'multi_haed'", "multi_head"]),

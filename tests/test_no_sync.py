@@ -8,11 +8,14 @@ import pytest
 import torch
 from no_sync import HostWaitsError, no_sync
 
-from mtrl.agents.sac import SAC, SACConfig
-from mtrl.algorithm import COMBINERS, NetworkConfig, Problem
+from mtrl.agents.sac import SAC
+from mtrl.agents.sac_config import SACConfig
+from mtrl.algorithm import Problem
 from mtrl.config import ReplayConfig, RunConfig
 from mtrl.evaluation import RunningEpisodes, evaluate
 from mtrl.goals import INACTIVE, GoalSet
+from mtrl.parts.combiner import COMBINERS, CombinerConfig
+from mtrl.parts.network import NetworkConfig
 from mtrl.rollouts import RolloutBuffer, gae
 from mtrl.runner.loop import EpisodeStatistics
 from mtrl.runner.off_policy import OffPolicyLoop
@@ -154,7 +157,8 @@ def test_what_does_not_wait_is_let_through_and_afterwards_everything_is():
 @pytest.mark.parametrize("n_step", [1, 3])
 @pytest.mark.parametrize("combiner", list(COMBINERS))
 def test_the_loop_does_not_wait_between_reports(n_step, combiner):
-    loop = loop_of(DeviceEnv(), n_step=n_step, actor_combiner=combiner, critic_combiner=combiner, anneal_updates=10)
+    config = CombinerConfig().renamed(combiner)
+    loop = loop_of(DeviceEnv(), n_step=n_step, actor_combiner=config, critic_combiner=config, anneal_updates=10)
     while loop.vector_steps % EVERY or loop.updates < 5:
         loop.advance()  # also makes what is made at the first update
     before, seen = loop.updates, dict(loop.statistics._recent)
@@ -189,6 +193,7 @@ def test_evaluation_does_not_wait_between_reports_and_counts_no_idle_step():
     env = DeviceEnv()
     agent = agent_of(env)
     policy = Watched(agent, env)
+    agent.act(torch.zeros(env.num_envs, env.obs_mask.shape[1]), env.task_id, mode=True)  # looks once how slots lie
     result = evaluate(policy, env, on_step=policy.close)
     # Slots of 3 share 5 goals, so the longest play 2 episodes of 7 and 8 steps; the first report comes afterwards.
     assert env.steps_taken == EVERY

@@ -11,11 +11,14 @@ import pytest
 import torch
 from runner_toys import InlineVectorEnv
 
-from mtrl.agents.sac import SAC, SACConfig
-from mtrl.algorithm import NETWORKS, NetworkConfig, Problem
+from mtrl.agents.sac import SAC
+from mtrl.agents.sac_config import SACConfig
+from mtrl.algorithm import Problem
 from mtrl.buffers import ReplayBuffer
 from mtrl.config import ReplayConfig, RunConfig
 from mtrl.goals import GoalSet
+from mtrl.parts.groups import Groups
+from mtrl.parts.network import NETWORKS, NetworkConfig
 from mtrl.runner.off_policy import OffPolicyLoop
 from mtrl.tasks import TaskDefinition
 
@@ -68,7 +71,10 @@ def values(agent, obs, action=0.0, tasks=None):
     tasks = torch.zeros(len(obs), dtype=torch.int64) if tasks is None else torch.tensor(tasks)
     with torch.no_grad():
         column = torch.tensor(obs, dtype=torch.float32)[:, None]
-        return agent._values(agent.critics, column, torch.full_like(column, action), tasks).mean(dim=0)
+        groups = Groups.of(tasks)
+        inputs = groups.split(torch.cat([torch.full_like(column, action), column], dim=1))
+        found = agent.critic.values(agent.critics(inputs, groups.task_id), groups.task_id).mean(dim=0)
+        return groups.join(found)
 
 
 def zeros(task_id):

@@ -11,10 +11,11 @@ import torch
 import user_envs
 
 import mtrl
-from mtrl.algorithm import AGENTS, NetworkConfig, NetworkShape, Problem
+from mtrl.algorithm import AGENTS, Problem
 from mtrl.config import RunConfig
 from mtrl.errors import UserError
 from mtrl.logger import RunInfo, Tracker
+from mtrl.parts.network import Network, NetworkConfig, NetworkShape, TaskSpecific
 from mtrl.suites import SUITES, resolve_suite
 
 _numbers = itertools.count()
@@ -99,13 +100,16 @@ def test_actions_of_different_sizes_have_their_own_log_probability_and_target_en
     network = NetworkConfig("multi_head", width=16, depth=1)
     config = replace(preset.defaults.algorithm, actor=network, critic=network, target_entropy_per_action=-1.0)
     agent = preset.build(config, problem)
-    task_id = torch.tensor([0, 0, 1, 1])
-    obs = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
+    task_id = torch.arange(2)
+    obs = torch.randn(2, 2, 3, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         for parameter in agent.actor.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
-        action, log_prob = agent._sample_actions(obs, task_id)
-        mean, log_std = agent._policy(obs, task_id)
+        found = (
+            *agent._sample_actions(obs, 0.5 * torch.randn(4, 4, generator=torch.Generator().manual_seed(3)), None),
+            *agent._policy.parameters(agent.actor(obs, task_id)[0]),
+        )
+        action, log_prob, mean, log_std = (entry.flatten(0, 1) for entry in found)
     assert (action[:2, 1:] == 0).all() and (action[2:] != 0).all()
     for row, size in enumerate((1, 1, 4, 4)):
         expected = 0.0
@@ -117,7 +121,7 @@ def test_actions_of_different_sizes_have_their_own_log_probability_and_target_en
         assert float(log_prob[row]) == pytest.approx(expected, abs=1e-3)
     # Where entropy is on target the temperature rests: at log-probability 1 and 4, one nat for each real number.
     agent.log_temperature.requires_grad_(True)
-    losses = agent.temperature_losses(torch.tensor([1.0, 4.0]))
+    losses = agent.temperature_losses(torch.tensor([-1.0, -4.0]))
     assert torch.autograd.grad(losses.sum(), agent.log_temperature)[0].tolist() == [0.0, 0.0]
 
 
@@ -131,7 +135,7 @@ def test_tasks_of_different_sizes_train_together(small_run):
     assert len(final) == 1 and set(final[0]["summary"]["per_task"]) == {point, square}
     assert len(final[0]["episodes"]) == 6
     weights = run.policy().weights()
-    assert weights["critics.trunk.layers.0.weight"].shape[1] == 4 + 7 + 2
+    assert weights["critics.trunk.0.weight"].shape[1] == 4 + 7 + 2
     assert all(torch.isfinite(value).all() for value in weights.values())
     last = run.metrics()[-1]
     assert last["temperature/" + point] != last["temperature/" + square]
@@ -140,16 +144,16 @@ def test_tasks_of_different_sizes_train_together(small_run):
     assert (actions[0, 1:] == 0).all() and (actions[1] != 0).all()
 
 
-class Constant(torch.nn.Module):
+class Constant(Network, TaskSpecific):
     """The same numbers for every input: the smallest network there is."""
 
     def __init__(self, shape: NetworkShape, config: NetworkConfig, generator: torch.Generator) -> None:
         super().__init__()
-        draw = torch.rand(shape.copies, shape.num_tasks, shape.out_dim, generator=generator)
+        draw = torch.rand(shape.copies, shape.num_tasks, 1, shape.out_dim, generator=generator)
         self.value = torch.nn.Parameter(shape.head_scale * draw)
 
     def forward(self, x: torch.Tensor, task_id: torch.Tensor) -> torch.Tensor:
-        return self.value[:, task_id]
+        return self.value[:, task_id].expand(-1, -1, x.shape[1], -1)
 
 
 def test_a_network_of_ones_own_is_trained(small_run):
@@ -157,7 +161,7 @@ def test_a_network_of_ones_own_is_trained(small_run):
     assert mtrl.register_network(name, description="for a test")(Constant) is Constant
     algorithm = {"batch_per_task": 8, "actor": {"name": name}, "critic": {"name": name}}
     run = mtrl.train(register(user_envs.Simple), agent="quick", **{**small_run, "algorithm": algorithm})
-    assert run.policy().weights()["actor.value"].shape == (1, 1, 2)
+    assert run.policy().weights()["actor.value"].shape == (1, 1, 1, 2)
     assert json.loads(run.folder.config.read_text())["parameters"] == {"actor": 2, "critics": 2}
 
 

@@ -1,12 +1,19 @@
 """Equal weights: the mean over tasks."""
 
 import torch
-from jaxtyping import Float32
 
-from mtrl.algorithm import COMBINERS
+from mtrl.parts.combiner import CombinerConfig, Objective, Weighting
+from mtrl.parts.part import PerTask, Setting
+from mtrl.parts.register import register_combiner
 
 
-@COMBINERS.decorator("mean", "mean over tasks: every task weighs as much as its loss is large")
-def mean(losses: Float32[torch.Tensor, " task"]) -> Float32[torch.Tensor, ""]:
-    """`[task]` to a scalar."""
-    return losses.mean()
+@register_combiner("mean", description="mean over tasks: every task weighs as much as its loss is large")
+class Mean(Weighting):
+    """sum_i l_i / N."""
+
+    def __init__(self, setting: Setting, config: CombinerConfig) -> None:
+        super().__init__()
+
+    def total(self, losses: PerTask, objective: Objective) -> torch.Tensor:
+        """The mean."""
+        return losses.mean()

@@ -5,15 +5,24 @@ Bargaining Game", ICML 2022), so a task whose returns are a hundred times larger
 """
 
 import torch
-from jaxtyping import Float32
 
-from mtrl.algorithm import COMBINERS
+from mtrl.parts.combiner import CombinerConfig, Objective, Weighting
+from mtrl.parts.part import PerTask, Setting
+from mtrl.parts.register import register_combiner
 
 SMALLEST = 1e-3
 """Losses smaller than this are no longer scaled up, since a loss that passes through zero has no scale."""
 
 
-@COMBINERS.decorator("scale_invariant", "each task's loss divided by its own size, so that all tasks weigh the same")
-def scale_invariant(losses: Float32[torch.Tensor, " task"]) -> Float32[torch.Tensor, ""]:
-    """`[task]` to a scalar, whose value is the mean sign and whose gradient is what counts."""
-    return (losses / losses.detach().abs().clamp(min=SMALLEST)).mean()
+@register_combiner(
+    "scale_invariant", description="each task's loss divided by its own size, so that all tasks weigh the same"
+)
+class ScaleInvariant(Weighting):
+    """sum_i l_i / |l_i| / N, with the sizes held constant: its value is the mean sign, its gradient is what counts."""
+
+    def __init__(self, setting: Setting, config: CombinerConfig) -> None:
+        super().__init__()
+
+    def total(self, losses: PerTask, objective: Objective) -> torch.Tensor:
+        """See the class."""
+        return (losses / losses.detach().abs().clamp(min=SMALLEST)).mean()

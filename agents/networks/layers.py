@@ -1,14 +1,32 @@
-"""Building blocks of the networks."""
+"""Building blocks of the networks, for several copies and all tasks at once."""
 
 import math
+from collections.abc import Callable
 
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32
 from torch import nn
 
-from mtrl.algorithm import NetworkConfig, NetworkShape
+from mtrl.parts.network import GroupTasks, NetworkConfig, TaskSpecific
 
-Copies = Float32[torch.Tensor, "copies batch features"]
+Copies = Float32[torch.Tensor, "copies group sample features"]
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "tanh": nn.Tanh,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+}
+
+
+def uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator) -> nn.Parameter:
+    """A parameter drawn from U(-bound, bound)."""
+    return nn.Parameter((2.0 * torch.rand(shape, generator=generator) - 1.0) * bound)
+
+
+def he_bound(fan_in: int) -> float:
+    """Bound of He's uniform distribution for layers with rectifiers."""
+    return math.sqrt(6.0 / fan_in)
 
 
 class Linear(nn.Module):
@@ -26,17 +44,58 @@ class Linear(nn.Module):
         self, copies: int, fan_in: int, fan_out: int, generator: torch.Generator, scale: float | None = None
     ) -> None:
         super().__init__()
-        bound = math.sqrt(6.0 / fan_in) if scale is None else scale
-        draw = torch.rand(copies, fan_in, fan_out, generator=generator)
-        self.weight = nn.Parameter((2.0 * draw - 1.0) * bound)
-        bias = torch.zeros(copies, 1, fan_out)
-        if scale is not None:
-            bias = (2.0 * torch.rand(copies, 1, fan_out, generator=generator) - 1.0) * scale
-        self.bias = nn.Parameter(bias)
+        self.weight = uniform((copies, fan_in, fan_out), he_bound(fan_in) if scale is None else scale, generator)
+        bias = (copies, 1, fan_out)
+        self.bias = nn.Parameter(torch.zeros(bias)) if scale is None else uniform(bias, scale, generator)
 
     def forward(self, x: Copies) -> Copies:
-        """`[copies, batch, fan_in]` to `[copies, batch, fan_out]`."""
-        return torch.baddbmm(self.bias, x, self.weight)
+        """`[copies, group, sample, fan_in]` to `[copies, group, sample, fan_out]`."""
+        return torch.baddbmm(self.bias, x.flatten(1, 2), self.weight).unflatten(1, x.shape[1:3])
+
+
+class TaskLinear(TaskSpecific):
+    """A linear layer of each task's own, in every copy: heads and front ends.
+
+    Args:
+        copies: Independent layers.
+        num_tasks: Tasks.
+        fan_in: Numbers in.
+        fan_out: Numbers out.
+        generator: Draws the initial weights.
+        scale: As in `Linear`.
+    """
+
+    def __init__(
+        self,
+        copies: int,
+        num_tasks: int,
+        fan_in: int,
+        fan_out: int,
+        generator: torch.Generator,
+        scale: float | None = None,
+    ) -> None:
+        super().__init__()
+        bound = he_bound(fan_in) if scale is None else scale
+        self.weight = uniform((copies, num_tasks, fan_in, fan_out), bound, generator)
+        bias = (copies, num_tasks, 1, fan_out)
+        self.bias = nn.Parameter(torch.zeros(bias)) if scale is None else uniform(bias, scale, generator)
+
+    def forward(self, x: Copies, task_id: GroupTasks) -> Copies:
+        """Each group through the layer of its task."""
+        return apply_to_groups(x, self.weight[:, task_id], self.bias[:, task_id])
+
+
+def apply_to_groups(x: Copies, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Copies:
+    """A linear map of each group's own.
+
+    Args:
+        x: `[copies, group, sample, in]`.
+        weight: `[copies, group, in, out]`.
+        bias: `[copies, group, 1, out]`.
+    """
+    rows, maps = x.flatten(0, 1), weight.flatten(0, 1)
+    product = torch.bmm(rows, maps) if bias is None else torch.baddbmm(bias.flatten(0, 1), rows, maps)
+    return product.unflatten(0, x.shape[:2])
 
 
 class LayerNorm(nn.Module):
@@ -44,33 +103,23 @@ class LayerNorm(nn.Module):
 
     def __init__(self, copies: int, features: int) -> None:
         super().__init__()
-        self.gain = nn.Parameter(torch.ones(copies, 1, features))
-        self.bias = nn.Parameter(torch.zeros(copies, 1, features))
+        self.gain = nn.Parameter(torch.ones(copies, 1, 1, features))
+        self.bias = nn.Parameter(torch.zeros(copies, 1, 1, features))
 
     def forward(self, x: Copies) -> Copies:
         """Same shape."""
         return nn.functional.layer_norm(x, x.shape[-1:]) * self.gain + self.bias
 
 
-class Trunk(nn.Module):
-    """A multi-layer perceptron over the input and the task's one-hot code, appended at the end."""
-
-    def __init__(self, shape: NetworkShape, config: NetworkConfig, generator: torch.Generator) -> None:
-        super().__init__()
-        self.copies = shape.copies
-        self.register_buffer("codes", torch.eye(shape.num_tasks), persistent=False)
-        layers: list[nn.Module] = []
-        features = shape.in_dim + shape.num_tasks
-        for _ in range(config.depth):
-            layers.append(Linear(shape.copies, features, config.width, generator))
-            if config.layer_norm:
-                layers.append(LayerNorm(shape.copies, config.width))
-            layers.append(nn.ReLU())
-            features = config.width
-        self.layers = nn.Sequential(*layers)
-        self.out_dim = features
-
-    def forward(self, x: Float32[torch.Tensor, "batch in"], task_id: Int64[torch.Tensor, " batch"]) -> Copies:
-        """Features `[copies, batch, width]`."""
-        coded = torch.cat([x, self.get_buffer("codes")[task_id]], dim=-1)
-        return self.layers(coded.expand(self.copies, -1, -1))
+def perceptron(
+    copies: int, fan_in: int, config: NetworkConfig, generator: torch.Generator
+) -> tuple[nn.Sequential, int]:
+    """Hidden layers as the config has them, and how many numbers come out of the last."""
+    layers: list[nn.Module] = []
+    for _ in range(config.depth):
+        layers.append(Linear(copies, fan_in, config.width, generator))
+        if config.layer_norm:
+            layers.append(LayerNorm(copies, config.width))
+        layers.append(ACTIVATIONS[config.activation]())
+        fan_in = config.width
+    return nn.Sequential(*layers), fan_in

@@ -1,30 +1,28 @@
 """A shared trunk with one linear head a task (MTMHSAC in Meta-World)."""
 
 import torch
-from jaxtyping import Float32, Int64
-from torch import nn
 
-from mtrl.algorithm import NETWORKS, NetworkConfig, NetworkShape
+from mtrl.parts.network import GroupTasks, Inputs, Network, NetworkConfig, NetworkShape, Outputs
+from mtrl.parts.register import register_network
 
-from .layers import Copies, Linear, Trunk
+from .conditioning import TaskCode, beside
+from .layers import TaskLinear, perceptron
 
 
-@NETWORKS.decorator("multi_head", "shared trunk, also told the task by a one-hot code; a linear head for each task")
-class MultiHead(nn.Module):
+@register_network("multi_head", description="shared trunk, also told the task by a one-hot code; a head for each task")
+class MultiHead(Network):
     """Trunk shared, heads apart.
 
-    Every head is computed in one product and the task's own is picked, which costs less than gathering weights.
     Yu et al., "Meta-World: A Benchmark and Evaluation for Multi-Task and Meta Reinforcement Learning", 2019.
     """
 
     def __init__(self, shape: NetworkShape, config: NetworkConfig, generator: torch.Generator) -> None:
         super().__init__()
-        self.num_tasks, self.out_dim = shape.num_tasks, shape.out_dim
-        self.trunk = Trunk(shape, config, generator)
-        outputs = shape.num_tasks * shape.out_dim
-        self.heads = Linear(shape.copies, self.trunk.out_dim, outputs, generator, shape.head_scale)
+        self.copies = shape.copies
+        self.code = TaskCode(shape, config.task, generator)
+        self.trunk, features = perceptron(shape.copies, shape.in_dim + self.code.dim, config, generator)
+        self.heads = TaskLinear(shape.copies, shape.num_tasks, features, shape.out_dim, generator, shape.head_scale)
 
-    def forward(self, x: Float32[torch.Tensor, "batch in"], task_id: Int64[torch.Tensor, " batch"]) -> Copies:
-        """`[batch, in]` and `[batch]` to `[copies, batch, out]`."""
-        every = self.heads(self.trunk(x, task_id)).unflatten(-1, (self.num_tasks, self.out_dim))
-        return every[:, torch.arange(len(task_id), device=task_id.device), task_id]
+    def forward(self, x: Inputs, task_id: GroupTasks) -> Outputs:
+        """See `Network`."""
+        return self.heads(self.trunk(beside(x, self.code(task_id), self.copies)), task_id)

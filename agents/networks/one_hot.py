@@ -1,16 +1,16 @@
-"""One network for all tasks, told the task by a one-hot code at its input (MTSAC in Meta-World)."""
+"""One network for all tasks, told the task by a code at its input (MTSAC in Meta-World)."""
 
 import torch
-from jaxtyping import Float32, Int64
-from torch import nn
 
-from mtrl.algorithm import NETWORKS, NetworkConfig, NetworkShape
+from mtrl.parts.network import GroupTasks, Inputs, Network, NetworkConfig, NetworkShape, Outputs
+from mtrl.parts.register import register_network
 
-from .layers import Copies, Linear, Trunk
+from .conditioning import TaskCode, beside
+from .layers import Linear, perceptron
 
 
-@NETWORKS.decorator("one_hot", "every layer shared; the task is a one-hot code at the input")
-class OneHot(nn.Module):
+@register_network("one_hot", description="every layer shared; the task is a one-hot code at the input")
+class OneHot(Network):
     """Trunk and head, both shared.
 
     Yu et al., "Meta-World: A Benchmark and Evaluation for Multi-Task and Meta Reinforcement Learning", 2019.
@@ -18,9 +18,11 @@ class OneHot(nn.Module):
 
     def __init__(self, shape: NetworkShape, config: NetworkConfig, generator: torch.Generator) -> None:
         super().__init__()
-        self.trunk = Trunk(shape, config, generator)
-        self.head = Linear(shape.copies, self.trunk.out_dim, shape.out_dim, generator, shape.head_scale)
+        self.copies = shape.copies
+        self.code = TaskCode(shape, config.task, generator)
+        self.trunk, features = perceptron(shape.copies, shape.in_dim + self.code.dim, config, generator)
+        self.head = Linear(shape.copies, features, shape.out_dim, generator, shape.head_scale)
 
-    def forward(self, x: Float32[torch.Tensor, "batch in"], task_id: Int64[torch.Tensor, " batch"]) -> Copies:
-        """`[batch, in]` and `[batch]` to `[copies, batch, out]`."""
-        return self.head(self.trunk(x, task_id))
+    def forward(self, x: Inputs, task_id: GroupTasks) -> Outputs:
+        """See `Network`."""
+        return self.head(self.trunk(beside(x, self.code(task_id), self.copies)))

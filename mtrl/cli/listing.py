@@ -16,8 +16,10 @@ REGISTRIES = {
     "suites": "mtrl.suites:SUITES",
     "tasks": "mtrl.tasks:TASKS",
     "agents": "mtrl.algorithm:AGENTS",
-    "networks": "mtrl.algorithm:NETWORKS",
-    "combiners": "mtrl.algorithm:COMBINERS",
+    "networks": "mtrl.parts.network:NETWORKS",
+    "critics": "mtrl.parts.critic:CRITICS",
+    "combiners": "mtrl.parts.combiner:COMBINERS",
+    "scales": "mtrl.parts.scale:SCALES",
     "trackers": "mtrl.logger:TRACKERS",
     "engines": "mtrl.vector.build:ENGINES",
 }
@@ -29,7 +31,7 @@ class ListOptions:
     """What `mtrl list` takes."""
 
     kind: Annotated[str, tyro.conf.Positional] = ""
-    """suites, tasks, agents, networks, combiners, trackers or engines; empty: all of them."""
+    """suites, tasks, agents, networks, critics, combiners, scales, trackers or engines; empty: all of them."""
 
 
 def listing(arguments: Sequence[str]) -> None:

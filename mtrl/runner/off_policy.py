@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from mtrl.algorithm import OffPolicyAlgorithm
+from mtrl.algorithm import OffPolicyAlgorithm, Step
 from mtrl.buffers import ReplayBuffer
 from mtrl.config import RunConfig
 from mtrl.runner.loop import TrainingLoop
@@ -47,7 +47,7 @@ class OffPolicyLoop(TrainingLoop):
         seed = int(np.random.SeedSequence([config.seed, STREAM]).generate_state(1)[0])
         self._generator = torch.Generator(env.device).manual_seed(seed)
         self._saved_steps = 0
-        self._learning_steps = 0
+        self._learning_steps, self._regular_updates = 0, 0
         self._random_until = math.ceil(config.warmup_steps * len(env.tasks) / env.num_envs)
         self._learn_from = max(1, self._random_until)
         self._obs: Observations
@@ -66,8 +66,10 @@ class OffPolicyLoop(TrainingLoop):
         self._learn()
         obs, reward, terminated, _, info = self.env.step_wait()
         self.buffer.add(action, reward, terminated, info["final_mask"], info["final_obs"], obs)
+        ended = info["final_mask"]
+        self.algorithm.observe(Step(self._obs, action, reward, terminated, ended, self.env.task_id))
         self.statistics.add(reward, info)
-        self.algorithm.begin_episodes(info["final_mask"])
+        self.algorithm.begin_episodes(ended)
         self._obs = obs
         self.vector_steps += 1
 
@@ -82,17 +84,20 @@ class OffPolicyLoop(TrainingLoop):
         if self.vector_steps < self._learn_from:
             return
         self._learning_steps += 1
-        due = int(self._learning_steps * self._config.updates_per_step) - self.updates
+        due = int(self._learning_steps * self._config.updates_per_step) - self._regular_updates
         agent = self.algorithm
-        for _ in range(due):
+        extra = agent.begin_updates(self.steps_per_task, self.buffer)
+        for _ in range(due + extra):
             batch = self.buffer.sample(agent.batch_per_task, self._generator, agent.gamma, agent.n_step)
             self.metrics = agent.update(batch)
-        self.updates += due
+        self._regular_updates += due
+        self.updates += due + extra
 
     def get_state(self) -> State:
         """See `TrainingLoop.get_state`; the replay is saved apart."""
-        own = {"generator": self._generator.get_state(), "learning_steps": self._learning_steps}
-        return {**super().get_state(), **own, "learn_from": self._learn_from}
+        counters = {"learning_steps": self._learning_steps, "regular_updates": self._regular_updates}
+        own = {"generator": self._generator.get_state(), "learn_from": self._learn_from}
+        return {**super().get_state(), **own, **counters}
 
     def set_state(self, state: State) -> None:
         """See `TrainingLoop.set_state`; where no replay was saved, it is filled again before learning goes on."""
@@ -100,6 +105,7 @@ class OffPolicyLoop(TrainingLoop):
         self._obs = self.env.set_state(state["env"])
         self._generator.set_state(state["generator"])
         self._learning_steps, self._learn_from = int(state["learning_steps"]), int(state["learn_from"])
+        self._regular_updates = int(state["regular_updates"])
         self.buffer.start(self._obs)
         if not self.buffer.steps:
             self._learn_from = self.vector_steps + max(1, self._random_until)

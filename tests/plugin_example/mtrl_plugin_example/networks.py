@@ -4,12 +4,12 @@ import torch
 from torch import nn
 
 import mtrl
-from mtrl.algorithm import NetworkConfig, NetworkShape
+from mtrl.parts.network import Network, NetworkConfig, NetworkShape, TaskSpecific
 
 
 @mtrl.register_network("plugged_linear", description="a linear map for each task, nothing shared")
-class LinearPerTask(nn.Module):
-    """`[batch, in]` and task ids `[batch]` to `[copies, batch, out]`."""
+class LinearPerTask(Network, TaskSpecific):
+    """All parameters are the tasks' own."""
 
     def __init__(self, shape: NetworkShape, config: NetworkConfig, generator: torch.Generator) -> None:
         super().__init__()
@@ -17,5 +17,5 @@ class LinearPerTask(nn.Module):
         self.weight = nn.Parameter((2 * draw - 1) * shape.head_scale)
 
     def forward(self, x: torch.Tensor, task_id: torch.Tensor) -> torch.Tensor:
-        """Applies each row's own map."""
-        return torch.einsum("bi,cbio->cbo", x, self.weight[:, task_id])
+        """`[group, sample, in]` through each group's own map to `[copies, group, sample, out]`."""
+        return torch.einsum("gsi,cgio->cgso", x, self.weight[:, task_id])

@@ -1,0 +1,181 @@
+"""Networks: the contract of a way to share layers between tasks, its settings, and calling it for all tasks at once."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float32, Int64
+from torch import nn
+
+from mtrl.config import Bounds, check_bounds
+from mtrl.registry import Registry
+
+from .part import Part, PartConfig
+
+Inputs = Float32[torch.Tensor, "group sample in"]
+GroupTasks = Int64[torch.Tensor, " group"]
+Outputs = Float32[torch.Tensor, "copies group sample out"]
+NETWORKS: Registry[Part[Any]] = Registry("network")
+
+
+@dataclass(frozen=True)
+class ConditioningConfig:
+    """How a network is told the task."""
+
+    code: Literal["one_hot", "embedding", "descriptor", "file", "critic", "hidden"] = "one_hot"
+    """`one_hot`; `embedding` (learned); `descriptor` (given with the task); `file` (such as sentence embeddings);
+    `critic` (the critics' code, without gradient); `hidden` (not told)."""
+    dim: int = 0
+    """Numbers of a learned code; of others that they are mapped to by a learned linear layer, where it is not 0."""
+    norm: Literal["free", "unit", "max_unit"] = "free"
+    """Length of a code: free, 1, or at most 1."""
+    shared: bool = False
+    """All copies of a network (both critics) learn one code instead of one each."""
+    file: str = ""
+    """JSON (task name to numbers) or safetensors file (a vector a task) of `file`."""
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """Low-rank adapters: a correction of every shared linear layer that is a task's own (LoRA, Hu et al., 2022)."""
+
+    rank: int = 0
+    """Rank of the correction; 0: no adapters."""
+    scale: float = 1.0
+    """What the correction is multiplied with."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig(PartConfig):
+    """A network and its size."""
+
+    kind: ClassVar[Registry[Part[Any]]] = NETWORKS
+    name: str = "multi_head"
+    """Registered network; `mtrl list networks` shows all."""
+    width: int = 400
+    """Units of each hidden layer."""
+    depth: int = 3
+    """Hidden layers."""
+    activation: Literal["relu", "leaky_relu", "tanh", "elu", "silu"] = "relu"
+    """After each hidden layer."""
+    layer_norm: bool = False
+    """Normalise each hidden layer before its activation."""
+    input_norm: bool = False
+    """Normalise each row that goes in."""
+    task: ConditioningConfig = dataclasses.field(default_factory=ConditioningConfig)
+    """How the network is told the task."""
+    adapters: AdapterConfig = dataclasses.field(default_factory=AdapterConfig)
+    """Low-rank adapters of each task's own."""
+
+    def check(self, prefix: str) -> None:
+        """See `PartConfig.check`."""
+        check_bounds(self, _BOUNDS, prefix)
+
+
+_BOUNDS: Bounds = {
+    "width": (1, math.inf),
+    "depth": (1, 100),
+    "task.dim": (0, math.inf),
+    "adapters.rank": (0, math.inf),
+}
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """Sizes that follow from the suite.
+
+    Attributes:
+        num_tasks: Tasks.
+        in_dim: Numbers that go in, without the task.
+        out_dim: Numbers that come out.
+        copies: Independent copies.
+        head_scale: The last layer's weights and biases are drawn from U(-head_scale, head_scale).
+        in_mask: `[task, in]` bool, which of the numbers that go in are real; None: all.
+        descriptors: `[task, descriptor]`, what is known of the tasks beforehand; None: nothing.
+        task_names: Names of the tasks, in order; empty where they do not matter.
+    """
+
+    num_tasks: int
+    in_dim: int
+    out_dim: int
+    copies: int
+    head_scale: float
+    in_mask: Bool[torch.Tensor, "task in"] | None = None
+    descriptors: Float32[torch.Tensor, "task descriptor"] | None = None
+    task_names: tuple[str, ...] = ()
+
+
+class TaskSpecific(nn.Module):
+    """A layer all of whose parameters are `[copies, task, ...]`: each task learns its own, no task those of another."""
+
+
+class Network(nn.Module):
+    """A way of sharing layers between tasks.
+
+    It is handed the task and never looks for it in the observation. Copies are independent networks of one shape: two
+    critics are one module. Whatever a task has of its own lies in `TaskSpecific` modules.
+    """
+
+    def forward(self, x: Inputs, task_id: GroupTasks) -> Outputs:
+        """`[group, sample, in]` and the task of each group to `[copies, group, sample, out]`."""
+        raise NotImplementedError
+
+    def project(self) -> None:
+        """Brings parameters back to where they may lie, such as a sphere; called after each optimiser step."""
+
+    def reset_tasks(self, mask: Bool[torch.Tensor, " task"], generator: torch.Generator) -> None:
+        """Begins anew what the marked tasks have of their own, without waiting for the device."""
+
+
+@dataclass(frozen=True)
+class TaskParameters:
+    """Parameters to call a network with, each task its own.
+
+    Attributes:
+        shared: Name to `[task, *shape]`.
+        specific: Name to a parameter of `TaskSpecific` modules, `[copies, task, ...]`, whose rows are the tasks' own.
+    """
+
+    shared: dict[str, torch.Tensor]
+    specific: dict[str, torch.Tensor]
+
+
+def split_parameters(network: nn.Module) -> TaskParameters:
+    """Learned parameters of a network by name: those that all tasks share (not expanded), and those of single tasks."""
+    own = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in network.named_modules()
+        if isinstance(module, TaskSpecific)
+        for name, _ in module.named_parameters()
+    }
+    every: dict[str, torch.Tensor] = {
+        name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad
+    }
+    shared = {name: parameter for name, parameter in every.items() if name not in own}
+    return TaskParameters(shared, {name: parameter for name, parameter in every.items() if name in own})
+
+
+def call_network(
+    network: nn.Module, x: Inputs, task_id: GroupTasks, parameters: TaskParameters | None = None
+) -> Outputs:
+    """Calls a network, with parameters of each group's own where they are given.
+
+    With those, one backward pass through the results gives the gradients of all tasks apart. It does the same work
+    as a plain one: each task's gradient needs that task's samples alone.
+
+    Args:
+        network: The network.
+        x: `[group, sample, in]`.
+        task_id: `[group]`.
+        parameters: None, or what the network is called with in place of its own; group i is task i then.
+    """
+    if parameters is None:
+        return network(x, task_id)
+
+    def call(shared: dict[str, torch.Tensor], rows: torch.Tensor, task: torch.Tensor) -> torch.Tensor:
+        given = {**shared, **parameters.specific}
+        return torch.func.functional_call(network, given, (rows.unsqueeze(0), task.unsqueeze(0))).squeeze(1)
+
+    return torch.func.vmap(call, out_dims=1)(parameters.shared, x, task_id)
