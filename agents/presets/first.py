@@ -7,9 +7,9 @@ from mtrl.config import EvaluationConfig, ReplayConfig, RunConfig
 from mtrl.parts.combiner import CombinerConfig
 from mtrl.parts.network import NetworkConfig
 
-from .fixed import FixedConfig, RandomPolicy, RepeatPolicy, ZeroPolicy
-from .sac import SAC
-from .sac_config import SACConfig
+from ..fixed import FixedConfig, RandomPolicy, RepeatPolicy, ZeroPolicy
+from ..sac import SAC
+from ..sac_config import SACConfig
 
 META_WORLD_PLUS = "McLean et al., Meta-World+, NeurIPS 2025; Yu et al., Meta-World, CoRL 2019"
 

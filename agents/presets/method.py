@@ -1,0 +1,69 @@
+"""A published method as two presets: with its own settings, and in a small form for two CPU cores."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mtrl.algorithm import AGENTS, AgentPreset
+from mtrl.config import RunConfig
+from mtrl.parts.part import PartConfig
+
+from ..sac import SAC
+from ..sac_config import SACConfig
+from .quick import QUICK
+
+META_WORLD_PLUS = "McLean et al., Meta-World+, NeurIPS 2025"
+ON_MT10 = "MT10 at 2 M steps/task"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method, registered as `NAME` and `NAME-small`.
+
+    Attributes:
+        name: Of the preset.
+        description: One line.
+        source: Paper, venue and year.
+        algorithm: Settings of the source.
+        small: Fields of the small form's algorithm that differ from those of `quick`; None: there is no small form.
+        notes: Where our settings differ from the source's.
+        run: Fields of the run's configuration that differ from its defaults.
+        small_run: The same of the small form, from those of `quick`.
+    """
+
+    name: str
+    description: str
+    source: str
+    algorithm: SACConfig
+    small: dict[str, Any] | None
+    notes: str = ""
+    run: tuple[tuple[str, Any], ...] = ()
+    small_run: tuple[tuple[str, Any], ...] = ()
+
+    def register(self) -> None:
+        """Adds the presets."""
+        page = f"docs/benchmark-agents.md has the time of an update beside that of mtmhsac, which takes 4 days to {ON_MT10}"
+        defaults = RunConfig(agent=self.name, algorithm=self.algorithm, **dict(self.run))
+        preset = AgentPreset(self.name, defaults, SAC, f"{page} on 2 CPU cores", self.source, notes=self.notes)
+        AGENTS.register(self.name, preset, self.description)
+        if self.small is None:
+            return
+        name = f"{self.name}-small"
+        algorithm = replace(QUICK.algorithm, **self.small)
+        small = replace(QUICK, agent=name, algorithm=algorithm, **dict(self.small_run))
+        notes = f"The network, critic and combiner of {self.name} at a small size, trained with the settings of quick."
+        cost = "MT3: 5 to 15 minutes on one CPU core"
+        AGENTS.register(
+            name,
+            AgentPreset(name, small, SAC, cost, f"{self.source}; settings of this project", notes=notes),
+            f"small form of {self.name} for a laptop",
+        )
+
+
+def both(config: PartConfig) -> dict[str, PartConfig]:
+    """The same network for actor and critics."""
+    return {"actor": config, "critic": config}
+
+
+def combined(config: PartConfig) -> dict[str, PartConfig]:
+    """The same combiner for actor and critics."""
+    return {"actor_combiner": config, "critic_combiner": config}

@@ -1,0 +1,160 @@
+"""Learning curves of many agents on one suite, run by run, in batches that can be stopped and gone on with.
+
+    python experiments/learning.py MT3 --gate --jobs 2
+    python experiments/learning.py MT10 --agents mtmhsac-small soft-modules-small --seeds 0 1 2 --jobs 2 --hours 6
+
+`--gate` takes the small form of every method. A run that is finished is not run again, one that was stopped goes on
+where it was. What the dashboard reads of every run, finished or not, is kept in --results, small enough to be
+committed; weights and replay stay in --runs. `mtrl compare experiments/results/MT3` makes the dashboard.
+
+Expected time: of a small form on MT3, 5 to 15 minutes on one CPU core; on MT10, half an hour.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtrl.algorithm import AGENTS
+
+KEPT = ("config.json", "goals.json", "eval.jsonl", "metrics.jsonl", "DONE")
+"""Files of a run that the dashboard reads."""
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run.
+
+    Attributes:
+        suite: Suite.
+        agent: Preset.
+        seed: Seed.
+        words: Options after that.
+        folder: Run folder.
+    """
+
+    suite: str
+    agent: str
+    seed: int
+    words: tuple[str, ...]
+    folder: Path
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is."""
+        return (self.folder / "DONE").exists()
+
+    def command(self) -> list[str]:
+        """What runs it, or goes on with it."""
+        words = ["train", self.suite, "--agent", self.agent, "--seed", str(self.seed), "--workers", "1", *self.words]
+        return [sys.executable, "-m", "mtrl", *words, "--run-folder", str(self.folder)]
+
+    def keep(self, results: Path) -> None:
+        """Copies what the dashboard reads."""
+        target = results / self.suite / self.agent / f"seed-{self.seed}"
+        for name in KEPT:
+            if (self.folder / name).exists():
+                target.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.folder / name, target / name)
+
+
+def small_forms() -> list[str]:
+    """Presets that end in -small, and `quick`, which they share their settings with."""
+    return ["quick", *(name for name in AGENTS if name.endswith("-small"))]
+
+
+def run_all(jobs: list[Job], slots: int, seconds: float, results: Path) -> list[Job]:
+    """Runs jobs, so many at once, and keeps what they leave; those that failed.
+
+    When time is up, what still runs is stopped as by Ctrl-C, so that it can be gone on with.
+    """
+    waiting, running, failed = [job for job in jobs if not job.finished], {}, []
+    over = time.monotonic() + seconds
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    try:
+        while running or (waiting and time.monotonic() < over):
+            while waiting and len(running) < slots and time.monotonic() < over:
+                job = waiting.pop(0)
+                job.folder.mkdir(parents=True, exist_ok=True)
+                log = open(job.folder / "terminal.log", "ab")  # noqa: SIM115 - the child writes to it
+                print(f"{job.suite} {job.agent} seed {job.seed}: {job.folder}", flush=True)
+                running[subprocess.Popen(job.command(), stdout=log, stderr=log, env=environment)] = job
+            if time.monotonic() >= over:
+                stop(running)
+            for process in [process for process in running if process.poll() is not None]:
+                job = running.pop(process)
+                job.keep(results)
+                if process.returncode not in (0, 130):
+                    failed.append(job)
+                print(f"{job.suite} {job.agent} seed {job.seed}: {outcome(job)}", flush=True)
+            time.sleep(1.0)
+    finally:
+        stop(running)
+        for process, job in running.items():
+            process.wait()
+            job.keep(results)
+    return failed
+
+
+def stop(running: dict[subprocess.Popen[bytes], Job]) -> None:
+    """Asks runs to save themselves and end."""
+    for process in running:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+
+
+def outcome(job: Job) -> str:
+    """What a run has come to, in words."""
+    path = job.folder / "eval.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    if not lines:
+        return f"no evaluation yet, see {job.folder / 'terminal.log'}"
+    last = lines[-1]
+    state = "done" if job.finished else "stopped"
+    success, minutes = last["summary"]["success_any"], last["wall_s"] / 60
+    return f"{state}, success {success:.3f} at {last['steps_per_task']} steps/task, {minutes:.0f} minutes"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suite")
+    parser.add_argument("--agents", nargs="+", default=[])
+    parser.add_argument("--gate", action="store_true", help="every small form")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once, each on a core")
+    parser.add_argument("--hours", type=float, default=24.0, help="then stop")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("options", nargs="*", help="after --: options of mtrl train for all runs")
+    arguments = parser.parse_args()
+    agents = [*arguments.agents, *(small_forms() if arguments.gate else [])]
+    if not agents:
+        parser.error("name --agents, or give --gate")
+    jobs = [
+        Job(
+            arguments.suite,
+            agent,
+            seed,
+            ("--tracking.wandb", "off", "--tracking.log-every", "15000", *arguments.options),
+            arguments.runs / arguments.suite / agent / f"seed-{seed}",
+        )
+        for seed, agent in itertools.product(arguments.seeds, agents)
+    ]
+    failed = run_all(jobs, arguments.jobs, arguments.hours * 3600, arguments.results)
+    for job in failed:
+        print(f"error: {job.agent} seed {job.seed} failed, see {job.folder / 'terminal.log'}", file=sys.stderr)
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
