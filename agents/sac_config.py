@@ -11,6 +11,9 @@ from mtrl.parts.critic import CriticConfig, Reduction
 from mtrl.parts.network import NetworkConfig
 from mtrl.parts.scale import ScaleConfig
 
+PARTS = ("actor", "critic", "value", "actor_combiner", "critic_combiner", "scale")
+"""Fields of the settings that configure a part of the agent."""
+
 
 @dataclass(frozen=True)
 class SACConfig:
@@ -86,6 +89,10 @@ class SACConfig:
     reset_updates: int = 1_000
     """Extra updates that follow each reset."""
 
+    def __post_init__(self) -> None:
+        for name in PARTS:
+            object.__setattr__(self, name, getattr(self, name).resolved())
+
     def check(self) -> None:
         """Refuses what cannot work.
 
@@ -102,7 +109,7 @@ class SACConfig:
                 f"--algorithm.min-temperature {self.min_temperature} is above --algorithm.max-temperature "
                 f"{self.max_temperature}"
             )
-        for name in ("actor", "critic", "value", "actor_combiner", "critic_combiner", "scale"):
+        for name in PARTS:
             getattr(self, name).check(f"algorithm.{name}.")
 
 

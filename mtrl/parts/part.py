@@ -44,6 +44,14 @@ class PartConfig(Choice):
         kept = {field.name: getattr(self, field.name) for field in dataclasses.fields(family)}
         return self.kind.get(name).config(**{**kept, "name": name})
 
+    def resolved(self) -> Self:
+        """These settings with all the fields that the part has, where they were given as those of its kind alone.
+
+        Raises:
+            UserError: There is no such part.
+        """
+        return self if isinstance(self, self.kind.get(self.name).config) else self.renamed(self.name)
+
     def build(self, *arguments: Any) -> Any:
         """The part with these settings; the arguments are those of its kind."""
         return self.kind.get(self.name).build(*arguments)
@@ -68,9 +76,11 @@ class Setting:
         gamma: Discount.
         device: Where the agent lives.
         seed: Fixes what they draw.
+        target_entropy: `[task]`, of agents that have one.
     """
 
     num_tasks: int
     gamma: float
     device: torch.device
     seed: int
+    target_entropy: PerTask | None = None
