@@ -1,5 +1,6 @@
 """Presets: one word for each way to train. A new agent is a file and a call here."""
 
+from .. import combiners, critics, networks, scales  # noqa: F401 - presets are put together from what these register
 from . import first
 
 __all__ = ["first"]
