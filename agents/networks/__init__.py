@@ -1,5 +1,5 @@
 """Shared-layer networks, one file each. A new one is a file here and a line below."""
 
-from . import multi_head, one_hot
+from . import front_ends, multi_head, one_hot, paco, soft_modules
 
-__all__ = ["multi_head", "one_hot"]
+__all__ = ["front_ends", "multi_head", "one_hot", "paco", "soft_modules"]
