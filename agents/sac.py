@@ -17,23 +17,21 @@ from torch import nn
 
 from mtrl.algorithm import Batch, Metrics, OffPolicyAlgorithm, Problem, Replay, Step
 from mtrl.compiling import compiled
-from mtrl.parts.combiner import Combiner, Objective
+from mtrl.parts.combiner import Objective
 from mtrl.parts.critic import Backup, Critic, reduce_critics
 from mtrl.parts.groups import GroupMemory, Groups
-from mtrl.parts.network import Network, NetworkShape, Outputs, TaskParameters, call_network
+from mtrl.parts.network import Network, Outputs, TaskParameters, call_network
 from mtrl.parts.part import PerTask, Setting
 from mtrl.parts.scale import Scale
 from mtrl.types import Actions, Observations, State, TaskIds
 
-from .networks.build import build_network
 from .policy import SquashedGaussian
+from .sac_build import build_combiners, build_networks
 from .sac_config import SACConfig
 from .weights import check_weights
 
 FINAL_LEARNING_RATE = 0.1
 """What is left of the learning rates after annealing."""
-ACTOR_HEAD, CRITIC_HEAD = 1e-3, 3e-3
-"""Bounds of the last layers' initial weights."""
 
 
 class SAC(OffPolicyAlgorithm):
@@ -47,21 +45,18 @@ class SAC(OffPolicyAlgorithm):
     def __init__(self, config: SACConfig, problem: Problem) -> None:
         self.config, self.problem = config, problem
         self.batch_per_task, self.gamma, self.n_step = config.batch_per_task, config.gamma, config.n_step
-        setting = Setting(problem.num_tasks, config.gamma, problem.device, problem.seed)
-        self.critic: Critic = config.value.build(setting, config.value).to(problem.device)
-        self.actor, self.critics = self._build_networks(problem.seed)
+        self._mask = problem.action_mask.to(problem.device, torch.float32)
+        self._target_entropy = config.target_entropy_per_action * self._mask.sum(dim=1)
+        self._setting = Setting(problem.num_tasks, config.gamma, problem.device, problem.seed, self._target_entropy)
+        self.critic: Critic = config.value.build(self._setting, config.value).to(problem.device)
+        self.actor, self.critics = build_networks(config, problem, self.critic, problem.seed)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
         temperatures = 1 if config.shared_temperature else problem.num_tasks
         self.log_temperature = torch.zeros(temperatures, device=problem.device, requires_grad=True)
         self._start_temperatures()
-        self.combiners: dict[str, Combiner] = {
-            part: choice.build(setting, choice).to(problem.device)
-            for part, choice in (("actor", config.actor_combiner), ("critic", config.critic_combiner))
-        }
-        self.scale: Scale = config.scale.build(setting, config.scale).to(problem.device)
+        self.combiners = build_combiners(config, self._setting)
+        self.scale: Scale = config.scale.build(self._setting, config.scale).to(problem.device)
         self._policy = SquashedGaussian(config.spread, config.min_log_std, config.max_log_std)
-        self._mask = problem.action_mask.to(problem.device, torch.float32)
-        self._target_entropy = config.target_entropy_per_action * self._mask.sum(dim=1)
         self._generator = torch.Generator(problem.device).manual_seed(problem.seed + 1)
         self._groups, self._memory = Groups.equal(problem.num_tasks, problem.device), GroupMemory()
         self._call = call_network
@@ -78,32 +73,6 @@ class SAC(OffPolicyAlgorithm):
                 [self.log_temperature], config.temperature_learning_rate, (config.temperature_beta, 0.999), fused=True
             ),
         }
-
-    def _build_networks(self, seed: int) -> tuple[Network, Network]:
-        config, problem = self.config, self.problem
-        obs_dim, action_dim = problem.obs_mask.shape[1], problem.action_mask.shape[1]
-        generator = torch.Generator().manual_seed(seed)
-        actor_shape = NetworkShape(
-            problem.num_tasks,
-            obs_dim,
-            2 * action_dim,
-            copies=1,
-            head_scale=ACTOR_HEAD,
-            in_mask=problem.obs_mask.cpu(),
-            descriptors=problem.descriptors,
-            task_names=problem.task_names,
-        )
-        critic_shape = dataclasses.replace(
-            actor_shape,
-            in_dim=action_dim + obs_dim,
-            out_dim=self.critic.outputs,
-            copies=config.critics,
-            head_scale=CRITIC_HEAD,
-            in_mask=torch.cat([problem.action_mask, problem.obs_mask], dim=1).cpu(),
-        )
-        actor = build_network(actor_shape, config.actor, generator)
-        critics = self.critic.attach(build_network(critic_shape, config.critic, generator), critic_shape)
-        return actor.to(problem.device), critics.to(problem.device)
 
     def _adam(self, parameters: Iterable[torch.Tensor], learning_rate: float) -> torch.optim.Optimizer:
         config = self.config
@@ -153,11 +122,14 @@ class SAC(OffPolicyAlgorithm):
 
     @torch.no_grad()
     def _begin_anew(self) -> None:
-        """Fresh networks, targets, temperatures and optimisers, in the same tensors."""
-        fresh = self._build_networks(self.problem.seed + self._resets)
+        """Fresh networks, targets, combiners, temperatures and optimisers, in the same tensors; statistics go on."""
+        seed = self.problem.seed + self._resets
+        fresh = build_networks(self.config, self.problem, self.critic, seed)
         for network, new in zip((self.actor, self.critics), fresh, strict=True):
             network.load_state_dict(new.state_dict())
         self.target_critics.load_state_dict(self.critics.state_dict())
+        for name, combiner in build_combiners(self.config, dataclasses.replace(self._setting, seed=seed)).items():
+            self.combiners[name].set_state(combiner.get_state())
         self._start_temperatures()
         for optimizer in self._optimizers.values():
             optimizer.state.clear()

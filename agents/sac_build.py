@@ -1,0 +1,57 @@
+"""What soft actor-critic begins with, and begins anew with at a reset: networks and combiners."""
+
+import dataclasses
+
+import torch
+
+from mtrl.algorithm import Problem
+from mtrl.parts.combiner import Combiner
+from mtrl.parts.critic import Critic
+from mtrl.parts.network import Network, NetworkShape
+from mtrl.parts.part import Setting
+
+from .networks.build import build_network
+from .sac_config import SACConfig
+
+ACTOR_HEAD, CRITIC_HEAD = 1e-3, 3e-3
+"""Bounds of the last layers' initial weights."""
+
+
+def build_networks(config: SACConfig, problem: Problem, critic: Critic, seed: int) -> tuple[Network, Network]:
+    """The actor and the critics, as one network of several copies.
+
+    Args:
+        config: Hyperparameters.
+        problem: Tasks, masks and device.
+        critic: What the critics' outputs stand for.
+        seed: Fixes the initial weights.
+    """
+    obs_dim, action_dim = problem.obs_mask.shape[1], problem.action_mask.shape[1]
+    generator = torch.Generator().manual_seed(seed)
+    actor_shape = NetworkShape(
+        problem.num_tasks,
+        obs_dim,
+        2 * action_dim,
+        copies=1,
+        head_scale=ACTOR_HEAD,
+        in_mask=problem.obs_mask.cpu(),
+        descriptors=problem.descriptors,
+        task_names=problem.task_names,
+    )
+    critic_shape = dataclasses.replace(
+        actor_shape,
+        in_dim=action_dim + obs_dim,
+        out_dim=critic.outputs,
+        copies=config.critics,
+        head_scale=CRITIC_HEAD,
+        in_mask=torch.cat([problem.action_mask, problem.obs_mask], dim=1).cpu(),
+    )
+    actor = build_network(actor_shape, config.actor, generator)
+    critics = critic.attach(build_network(critic_shape, config.critic, generator), critic_shape)
+    return actor.to(problem.device), critics.to(problem.device)
+
+
+def build_combiners(config: SACConfig, setting: Setting) -> dict[str, Combiner]:
+    """What makes updates of the tasks' losses, for each side."""
+    choices = {"actor": config.actor_combiner, "critic": config.critic_combiner}
+    return {part: choice.build(setting, choice).to(setting.device) for part, choice in choices.items()}
