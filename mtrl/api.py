@@ -1,11 +1,12 @@
 """The Python interface, which the command line calls too.
 
 import mtrl
-run = mtrl.train("MT3", agent="quick", seed=0, tracking={"log_every": 500})
+run = mtrl.train("MT3", agent="quick", seed=0, network="moore", tracking={"log_every": 500})
 print(run.evaluate().success_any, run.evaluate(goals="heldout").success_any)
 """
 
 import dataclasses
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from mtrl.evaluation import EvaluationResult
 from mtrl.evaluation import evaluate as play
 from mtrl.logger.console import warn
 from mtrl.logger.jsonl import JsonlFile
+from mtrl.parts.words import WORDS, choose_parts
 from mtrl.run_folder import RunFolder, read_json, read_jsonl
 from mtrl.runner import go_on, load_policy, prepare, start
 from mtrl.runner.experiment import Experiment, read_experiment
@@ -75,7 +77,9 @@ def train(suite: str | RunConfig = "MT3", agent: str = "mtmhsac", **options: Any
     Args:
         suite: A suite, a task, tasks joined by commas; or a whole `RunConfig`, and then nothing else.
         agent: Agent preset; its values are the defaults of all options.
-        **options: Fields of `RunConfig`; a nested config is given as a dict of the fields to change.
+        **options: Fields of `RunConfig`; a nested config is given as a dict of the fields to change, and a part of the
+            agent as its name or as a dict with its `name`. The words `network`, `critic`, `combiner` and `scale` choose
+            all parts of their kind by name.
 
     Returns:
         The run.
@@ -173,11 +177,31 @@ def evaluate(
 def make_config(suite: str, agent: str, **options: Any) -> RunConfig:
     """The configuration of a preset with some fields changed.
 
+    Args:
+        suite: As of `train`.
+        agent: As of `train`.
+        **options: As of `train`.
+
     Raises:
-        UserError: The preset or a field is unknown, or a value is of another type.
+        UserError: The preset, a field or a part is unknown, a value is of another type, or two contradict each other.
     """
     defaults = dataclasses.replace(AGENTS.get(agent).defaults, suite=suite, agent=agent)
-    return from_dict(defaults, options)
+    words = {word: options.pop(word) for word in WORDS if word in options}
+    for word, name in words.items():
+        if not isinstance(name, str):
+            raise UserError(f"{word} is {name!r}: give the name of one (`mtrl list {word}s` shows all)")
+    return from_dict(choose_parts(defaults, words | _names_in(options)), options)
+
+
+def _names_in(options: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Dotted names of what may be names of parts: of the texts in nested dicts."""
+    found: dict[str, str] = {}
+    for field, value in options.items():
+        if isinstance(value, Mapping):
+            found |= _names_in(value, f"{prefix}{field}.")
+        elif isinstance(value, str):
+            found[prefix + (field if field == "name" else f"{field}.name")] = value
+    return found
 
 
 def _play(

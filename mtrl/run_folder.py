@@ -243,8 +243,14 @@ class RunFolder:
         return GoalSet(split, rows)
 
 
-def run_folder_of(config: RunConfig, suite: Suite) -> RunFolder:
-    """The folder that a configuration writes into."""
+def run_folder_of(config: RunConfig, suite: Suite, agent: str) -> RunFolder:
+    """The folder that a configuration writes into.
+
+    Args:
+        config: The configuration.
+        suite: Its suite.
+        agent: What its agent is called, with the parts that its preset does not have.
+    """
     if config.run_folder:
         return RunFolder(Path(config.run_folder))
-    return RunFolder(default_run_folder(suite.name, config.agent, config.seed))
+    return RunFolder(default_run_folder(suite.name, agent, config.seed))

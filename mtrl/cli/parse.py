@@ -12,7 +12,7 @@ import itertools
 import re
 import types
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -59,6 +59,8 @@ def options_of(config: Any, prefix: str = "") -> list[Option]:
 
 def _kind(hint: Any) -> str:
     """What an option of this type takes, in words."""
+    if get_origin(hint) is Annotated:
+        return _kind(get_args(hint)[0])
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return "one of " + ", ".join(str(choice) for choice in arguments)

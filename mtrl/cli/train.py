@@ -2,37 +2,81 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import tyro
 
 from mtrl.cli.parse import parse
-from mtrl.config import RunConfig
+from mtrl.config import RunConfig, option
 from mtrl.errors import UserError
 
 
 def train(arguments: Sequence[str]) -> None:
-    """Trains an agent; its preset gives the defaults of all options."""
+    """Trains an agent; its preset, with the parts that are asked for, gives the defaults of all options."""
     from mtrl.algorithm import AGENTS  # torch comes with it: not before it is known that a preset is needed
+    from mtrl.parts.words import WORDS, choose_parts
 
     name = peel_agent(arguments) or RunConfig.agent
     preset = AGENTS.get(name)
-    default = dataclasses.replace(preset.defaults, agent=name)
-    description = "\n\n".join(
-        [
-            "Train an agent on a suite of tasks.",
-            f"Shown are the values of preset '{name}': {AGENTS.describe(name)}.",
-            f"Cost: {preset.cost}.",
-            f"Source: {preset.source}.",
-            f"Presets: {', '.join(AGENTS)}; choose with --agent NAME.",
-        ]
-    )
-    config = parse(default, arguments, "mtrl train", description)
+    names = peel_names(arguments, tuple(WORDS))
+    default = choose_parts(dataclasses.replace(preset.defaults, agent=name), names)
+    lines = [
+        "Train an agent on a suite of tasks.",
+        f"Shown are the values of preset '{name}': {AGENTS.describe(name)}.",
+        *([f"Notes: {preset.notes}"] if preset.notes else []),
+        f"Cost: {preset.cost}.",
+        f"Source: {preset.source}.",
+        f"Presets: {', '.join(AGENTS)}; choose with --agent NAME.",
+    ]
+    config = parse(_with_words(default), arguments, "mtrl train", "\n\n".join(lines))
     if config is not None:
         from mtrl.api import train as train_agent
 
-        train_agent(config)
+        train_agent(RunConfig(**{one.name: getattr(config, one.name) for one in dataclasses.fields(RunConfig)}))
+
+
+def _with_words(config: RunConfig) -> RunConfig:
+    """The same config with an option for each word that chooses parts of its agent: `--network`, and so on."""
+    from mtrl.parts.words import WORDS, parts_of
+
+    added: list[tuple[str, Any, str]] = []
+    for word, parts in parts_of(config.algorithm).items():
+        names = list(dict.fromkeys(part.name for part in parts.values()))
+        fields = " and ".join(option(f"algorithm.{name}") for name in parts)
+        text = (
+            f"{word.capitalize()} of {fields}, by name: {', '.join(WORDS[word])} (`mtrl list {word}s` explains them)."
+        )
+        added.append((word, Annotated[str, tyro.conf.arg(help=text)], names[0] if len(names) == 1 else ""))
+    options = dataclasses.make_dataclass(
+        "TrainOptions",
+        [(word, kind, field(default=name)) for word, kind, name in added],
+        bases=(RunConfig,),
+        frozen=True,
+    )
+    return options(**{one.name: getattr(config, one.name) for one in dataclasses.fields(config)})
+
+
+def peel_names(arguments: Sequence[str], words: Sequence[str]) -> dict[str, str]:
+    """What is given for the options that name parts, which decide what the other options are.
+
+    Args:
+        arguments: The words after the command.
+        words: Options that choose parts of an agent, such as `network`.
+
+    Returns:
+        Dotted name to value, the last one given: of these words, and of all options that end in `.name`.
+    """
+    found: dict[str, str] = {}
+    for position, argument in enumerate(arguments):
+        flag, equals, value = argument.partition("=")
+        name = flag.removeprefix("--").replace("-", "_")
+        if not flag.startswith("--") or not (name in words or name.endswith(".name")):
+            continue
+        value = value if equals else next(iter(arguments[position + 1 : position + 2]), "")
+        if value and not value.startswith("--"):  # of others the parser says that a value is missing
+            found[name] = value
+    return found
 
 
 def peel_agent(arguments: Sequence[str]) -> str | None:
@@ -43,8 +87,8 @@ def peel_agent(arguments: Sequence[str]) -> str | None:
     """
     name: str | None = None
     for position, word in enumerate(arguments):
-        option, equals, value = word.partition("=")
-        if option != "--agent":
+        flag, equals, value = word.partition("=")
+        if flag != "--agent":
             continue
         name = value if equals else next(iter(arguments[position + 1 : position + 2]), "")
         if not name or name.startswith("-"):

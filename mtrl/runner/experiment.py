@@ -12,6 +12,7 @@ from mtrl.config import RunConfig, from_dict, resolve_device, slots_for, validat
 from mtrl.errors import UserError
 from mtrl.goals import GoalSet, make_goal_sets
 from mtrl.logger.contract import TRACKERS
+from mtrl.parts.words import describe_agent
 from mtrl.run_folder import RunFolder, read_json, run_folder_of
 from mtrl.suites import Suite, resolve_suite
 from mtrl.tasks import TASKS
@@ -32,6 +33,7 @@ class Experiment:
         device: Where it runs.
         folder: Where it is written.
         slots_per_task: Environments of each task that are trained in, whichever option says so.
+        agent_name: Its preset with the parts that the preset does not have, such as `mtmhsac+moore`.
     """
 
     config: RunConfig
@@ -40,11 +42,12 @@ class Experiment:
     device: torch.device
     folder: RunFolder
     slots_per_task: int
+    agent_name: str
 
     @property
     def title(self) -> str:
         """Suite, agent and seed in a few words."""
-        return f"{self.suite.name} {self.config.agent} seed {self.config.seed}"
+        return f"{self.suite.name} {self.agent_name} seed {self.config.seed}"
 
     def build_agent(self) -> Any:
         """The agent with its initial weights: an algorithm, or a fixed policy."""
@@ -121,7 +124,8 @@ def prepare(config: RunConfig) -> Experiment:
     slots = slots_for(config, len(suite.train_tasks), preset.defaults.slots_per_task)
     validate(replace(config, slots_per_task=slots))
     device = torch.device(resolve_device(config.device))
-    return Experiment(config, suite, preset, device, run_folder_of(config, suite), slots)
+    name = describe_agent(config, preset.defaults)
+    return Experiment(config, suite, preset, device, run_folder_of(config, suite, name), slots, name)
 
 
 def read_experiment(path: Path, **changes: Any) -> Experiment:

@@ -273,7 +273,7 @@ class Session:
 
     def _run_info(self) -> RunInfo:
         experiment, config = self._experiment, self._config
-        group = f"{experiment.suite.name} {config.agent}"
+        group = f"{experiment.suite.name} {experiment.agent_name}"
         document = read_json(self._folder.config)
         return RunInfo(self._folder.path, experiment.title, group, document, config.tracking, self._env_step)
 

@@ -146,7 +146,7 @@ def _write_beginning(experiment: Experiment, agent: Any) -> None:
         document = {
             "id": uuid.uuid4().hex[:12],
             "config": to_dict(config),
-            "agent": config.agent,
+            "agent": experiment.agent_name,
             "suite": dataclasses.asdict(experiment.suite),
             "versions": provenance.versions(),
             "commit": provenance.commit(),
