@@ -100,15 +100,16 @@ def test_help_documents_every_option_with_the_values_of_the_preset(capsys: pytes
 
 
 def undocumented(config: Any) -> list[str]:
-    """Fields, nested ones included, that are not followed by a docstring, which is their help."""
-    source, missing = inspect.getsource(type(config)), []
+    """Fields, nested ones included, that are not followed by a docstring, which is their help, here or in a base."""
+    sources = [inspect.getsource(base) for base in type(config).__mro__ if dataclasses.is_dataclass(base)]
+    missing = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             missing += undocumented(value)
             continue
-        declaration, _, after = source.partition(f"    {field.name}:")[2].partition("\n")
-        if declaration and not after.lstrip().startswith('"""'):
+        after = [source.partition(f"    {field.name}:")[2].partition("\n")[2].lstrip() for source in sources]
+        if not any(text.startswith('"""') for text in after):
             missing.append(f"{type(config).__name__}.{field.name}")
     return missing
 
