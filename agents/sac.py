@@ -9,7 +9,6 @@ the combiner's part, how values are represented the critic's, and how tasks shar
 import copy
 import dataclasses
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -17,21 +16,25 @@ from torch import nn
 
 from mtrl.algorithm import Batch, Metrics, OffPolicyAlgorithm, Problem, Replay, Step
 from mtrl.compiling import compiled
+from mtrl.graphs import Recorded, Recorder, make_recordable, record_on_cuda
 from mtrl.parts.combiner import Objective
 from mtrl.parts.critic import Backup, Critic, reduce_critics
 from mtrl.parts.groups import GroupMemory, Groups
-from mtrl.parts.network import Network, Outputs, TaskParameters, call_network
+from mtrl.parts.network import Network, Outputs, TaskParameters, call_network, split_parameters
 from mtrl.parts.part import PerTask, Setting
 from mtrl.parts.scale import Scale
 from mtrl.types import Actions, Observations, State, TaskIds
 
+from .optimizers import Optimizers
 from .policy import SquashedGaussian
 from .sac_build import build_combiners, build_networks
 from .sac_config import SACConfig
+from .statistics import ObsNormalizer
 from .weights import check_weights
 
-FINAL_LEARNING_RATE = 0.1
-"""What is left of the learning rates after annealing."""
+
+RESET_SEEDS = 1_000_003
+"""What the seed of initial weights moves on by at each reset."""
 
 
 class SAC(OffPolicyAlgorithm):
@@ -56,29 +59,21 @@ class SAC(OffPolicyAlgorithm):
         self._start_temperatures()
         self.combiners = build_combiners(config, self._setting)
         self.scale: Scale = config.scale.build(self._setting, config.scale).to(problem.device)
+        self._normalizer = ObsNormalizer(problem.obs_mask.to(problem.device)) if config.normalize_obs else None
         self._policy = SquashedGaussian(config.spread, config.min_log_std, config.max_log_std)
         self._generator = torch.Generator(problem.device).manual_seed(problem.seed + 1)
         self._groups, self._memory = Groups.equal(problem.num_tasks, problem.device), GroupMemory()
         self._call = call_network
         self._updates, self._resets = 0, 0
         self._parameters: dict[str, list[torch.Tensor]] = {
-            "actor": list(self.actor.parameters()),
-            "critic": list(self.critics.parameters()),
-        }
-        self._target_parameters: list[torch.Tensor] = list(self.target_critics.parameters())
-        self._optimizers = {
-            "actor": self._adam(self._parameters["actor"], config.actor_learning_rate),
-            "critic": self._adam(self._parameters["critic"], config.critic_learning_rate),
-            "temperature": torch.optim.Adam(
-                [self.log_temperature], config.temperature_learning_rate, (config.temperature_beta, 0.999), fused=True
-            ),
-        }
-
-    def _adam(self, parameters: Iterable[torch.Tensor], learning_rate: float) -> torch.optim.Optimizer:
-        config = self.config
-        return torch.optim.AdamW(
-            parameters, learning_rate, eps=config.adam_epsilon, weight_decay=config.weight_decay, fused=True
-        )
+            part: [parameter for parameter in network.parameters() if parameter.requires_grad]
+            for part, network in (("actor", self.actor), ("critic", self.critics))
+        }  # frozen ones are in neither
+        pairs = zip(self.critics.parameters(), self.target_critics.parameters(), strict=True)
+        self._target_parameters: list[torch.Tensor] = [target for own, target in pairs if own.requires_grad]
+        self._optimizers = Optimizers(config, {**self._parameters, "temperature": [self.log_temperature]})
+        self._recorder: Recorder | None = None
+        self._recorded: Recorded | None = None
 
     def _start_temperatures(self) -> None:
         with torch.no_grad():
@@ -88,12 +83,16 @@ class SAC(OffPolicyAlgorithm):
     def act(self, obs: Observations, task_id: TaskIds, *, mode: bool) -> Actions:
         """Actions `[env, act]`: the tanh of the mean, or a sample."""
         groups = self._memory.of(task_id)
-        outputs = self._act_outputs(groups.split(obs), groups.task_id)
+        outputs = self._act_outputs(self._normal(groups.split(obs), groups.task_id), groups.task_id)
         mask = self._mask[groups.task_id].unsqueeze(1)
         if mode:
             return groups.join(self._policy.mode(outputs, mask))
         noise = groups.split(self._noise(len(obs)))
         return groups.join(self._policy.sample(outputs, noise, mask)[0])
+
+    def _normal(self, obs: torch.Tensor, task_id: torch.Tensor) -> torch.Tensor:
+        """Observations `[group, sample, obs]` as the networks see them."""
+        return obs if self._normalizer is None else self._normalizer(obs, task_id)
 
     def _act_outputs(self, obs: torch.Tensor, task_id: torch.Tensor) -> torch.Tensor:
         return self._call(self.actor, obs, task_id)[0]
@@ -105,25 +104,30 @@ class SAC(OffPolicyAlgorithm):
     def compile(self) -> None:
         """Compiles the networks."""
         self._call = compiled(call_network, "networks")
+        self._record_anew()
 
     def observe(self, step: Step) -> None:
-        """Keeps the statistics of rewards."""
+        """Keeps the statistics of rewards and observations."""
         self.scale.observe(step.reward, step.terminated, step.ended, step.task_id)
+        if self._normalizer is not None:
+            self._normalizer.observe(step.obs)
 
     def begin_updates(self, steps_per_task: int, replay: Replay) -> int:
         """Begins anew where a reset is due."""
         every = self.config.reset_every
-        if not every or steps_per_task // every <= self._resets:
+        due = steps_per_task // every if every else 0
+        if due > self._resets or not self._updates:
+            self.scale.refit(replay.mean_reward())
+        if due <= self._resets:
             return 0
-        self._resets = steps_per_task // every
-        self.scale.refit(replay.mean_reward())
+        self._resets = due
         self._begin_anew()
         return self.config.reset_updates
 
     @torch.no_grad()
     def _begin_anew(self) -> None:
         """Fresh networks, targets, combiners, temperatures and optimisers, in the same tensors; statistics go on."""
-        seed = self.problem.seed + self._resets
+        seed = self.problem.seed + RESET_SEEDS * self._resets
         fresh = build_networks(self.config, self.problem, self.critic, seed)
         for network, new in zip((self.actor, self.critics), fresh, strict=True):
             network.load_state_dict(new.state_dict())
@@ -131,47 +135,80 @@ class SAC(OffPolicyAlgorithm):
         for name, combiner in build_combiners(self.config, dataclasses.replace(self._setting, seed=seed)).items():
             self.combiners[name].set_state(combiner.get_state())
         self._start_temperatures()
-        for optimizer in self._optimizers.values():
-            optimizer.state.clear()
+        self._optimizers.begin_anew()
+        self._record_anew()
 
     def update(self, batch: Batch) -> Metrics:
         """One step each of critics, actor and temperatures, then of the target critics."""
-        self._anneal()
-        update = _Update(self._grouped(batch))
+        self._updates += 1
+        self._optimizers.anneal(self._updates)
+        return self._apply(vars(batch)) if self._recorded is None else self._recorded(vars(batch))
+
+    def record(self, recorder: Recorder | None = None) -> None:
+        """Has updates recorded and replayed: on CUDA as graphs; elsewhere only where a recorder is given."""
+        self._recorder = recorder or (record_on_cuda if self.problem.device.type == "cuda" else None)
+        self._record_anew()
+
+    def _record_anew(self) -> None:
+        """Called where what an update works on lies elsewhere from now on."""
+        if self._recorder is None:
+            return
+        parts = (*self.combiners.values(), self.critic, self.scale)
+        within = [value for part in parts for module in part.modules() for value in vars(module).values()]
+        for value in within:
+            if isinstance(value, torch.optim.Optimizer):
+                make_recordable(value)
+        generators = [value for value in within if isinstance(value, torch.Generator)]
+        self._recorded = Recorded("updates", self._apply, [self._generator, *generators], self._recorder)
+
+    def _apply(self, fields: dict[str, torch.Tensor]) -> Metrics:
+        """An update with this batch; all of it is on the device."""
+        update = _Update(self._grouped(Batch(**fields)))
         critic_losses = self._step("critic", self.critics, self.critic_objective(update))
-        self.critics.requires_grad_(False)
-        actor_losses = self._step("actor", self.actor, self.actor_objective(update))
-        self.critics.requires_grad_(True)
+        self._let_critics_learn(False)
+        try:
+            actor_losses = self._step("actor", self.actor, self.actor_objective(update))
+        finally:
+            self._let_critics_learn(True)
         self._step_temperatures(update.report["entropy"])
         with torch.no_grad():
             torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage] - one kernel for all parameters
                 self._target_parameters, self._parameters["critic"], self.config.tau
             )
         if update.kept is not None:
-            for network in (self.actor, self.critics, self.target_critics):
-                network.reset_tasks(~update.kept, self._generator)
+            self._reset_tasks(~update.kept)
+            update.report["sat_out"] = (~update.kept).to(torch.float32)
+        if self.config.scale.name != "none":
+            update.report["reward_scale"] = self.scale.factors(self._log_temperatures())
         temperature = self._log_temperatures().exp()
         return {"loss/critic": critic_losses, "loss/actor": actor_losses, "temperature": temperature, **update.report}
 
+    def _let_critics_learn(self, learn: bool) -> None:
+        """Whether gradients of the critics' parameters are computed; frozen ones never have any."""
+        for parameter in self._parameters["critic"]:
+            parameter.requires_grad_(learn)
+
+    @torch.no_grad()
+    def _reset_tasks(self, mask: torch.Tensor) -> None:
+        """Begins anew what some tasks have of their own; what changes in the critics becomes the same in the targets."""
+        before = {name: value.clone() for name, value in split_parameters(self.critics).specific.items()}
+        for network in (self.actor, self.critics):
+            network.reset_tasks(mask, self._generator)
+        for name, old in before.items():
+            new, target = self.critics.get_parameter(name), self.target_critics.get_parameter(name)
+            target.copy_(torch.where(new != old, new, target))
+
     def _grouped(self, batch: Batch) -> Batch:
-        """The batch with an axis of tasks, `[task, sample, ...]`, and rewards on their scale."""
-        fields = {field.name: self._groups.split(getattr(batch, field.name)) for field in dataclasses.fields(batch)}
-        factors = self.scale.factors(self._log_temperatures()).unsqueeze(1)
-        return Batch(**{**fields, "reward": fields["reward"] * factors})
+        """The batch with an axis of tasks, `[task, sample, ...]`, rewards and observations on their scales."""
+        rows = {field.name: self._groups.split(getattr(batch, field.name)) for field in dataclasses.fields(batch)}
+        rows["reward"] = rows["reward"] * self.scale.factors(self._log_temperatures()).unsqueeze(1)
+        for name in ("obs", "next_obs"):
+            rows[name] = self._normal(rows[name], self._groups.task_id)
+        return Batch(**rows)
 
     def _log_temperatures(self) -> PerTask:
         """Of every task, without gradient."""
         return self.log_temperature.detach().expand(self.problem.num_tasks)
-
-    def _anneal(self) -> None:
-        """Sets the learning rates of this update."""
-        self._updates += 1
-        if not self.config.anneal_updates:
-            return
-        progress = (self._updates - self.config.anneal_after) / self.config.anneal_updates
-        factor = 1.0 + (FINAL_LEARNING_RATE - 1.0) * min(max(progress, 0.0), 1.0)
-        for name, initial in (("actor", self.config.actor_learning_rate), ("critic", self.config.critic_learning_rate)):
-            self._optimizers[name].param_groups[0]["lr"] = initial * factor
 
     def critic_objective(self, update: "_Update") -> Objective:
         """Loss of all critics, their mean over copies and samples, for each task."""
@@ -261,9 +298,9 @@ class SAC(OffPolicyAlgorithm):
         return self.log_temperature * (entropy - self._target_entropy)
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Parameters of all networks and the log temperatures, by dotted name."""
+        """Parameters of all networks, what critics and observations are normalised by, and the log temperatures."""
         modules = {"actor": self.actor, "critics": self.critics, "target_critics": self.target_critics}
-        modules |= {"critic": self.critic}
+        modules |= {"critic": self.critic} | ({"obs": self._normalizer} if self._normalizer is not None else {})
         named = {f"{part}.{name}": p.detach() for part, m in modules.items() for name, p in m.state_dict().items()}
         return {**named, "log_temperature": self.log_temperature.detach()}
 
@@ -278,7 +315,7 @@ class SAC(OffPolicyAlgorithm):
     def get_state(self) -> State:
         """Optimisers and the action generator, as they are now: later updates do not change what was returned."""
         return {
-            "optimizers": {name: copy.deepcopy(optimizer.state_dict()) for name, optimizer in self._optimizers.items()},
+            "optimizers": self._optimizers.get_state(),
             "combiners": {name: combiner.get_state() for name, combiner in self.combiners.items()},
             "scale": self.scale.get_state(),
             "generator": self._generator.get_state(),
@@ -288,13 +325,13 @@ class SAC(OffPolicyAlgorithm):
 
     def set_state(self, state: State) -> None:
         """Goes on from a state."""
-        for name, optimizer in self._optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+        self._optimizers.set_state(state["optimizers"])
         for name, combiner in self.combiners.items():
             combiner.set_state(state["combiners"][name])
         self.scale.set_state(state["scale"])
         self._generator.set_state(state["generator"].cpu())
         self._updates, self._resets = int(state["updates"]), int(state["resets"])
+        self._record_anew()
 
     def parameter_counts(self) -> dict[str, int]:
         """Learned numbers of the actor and of all critics."""

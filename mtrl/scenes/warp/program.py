@@ -1,28 +1,12 @@
 """Work on the device that is recorded once and then replayed: CUDA graphs, and their form on the CPU."""
 
 import functools
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 import warp
 
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """No old graph may be freed while a new one is recorded: that would end up in the recording."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+from mtrl.graphs import reason_of, without_garbage_collection
 
 
 @functools.lru_cache(maxsize=64)
@@ -59,10 +43,10 @@ class WarpProgram:
             self._launches()
             warp.synchronize_device(self._device)
             try:
-                with _without_garbage_collection():
+                with without_garbage_collection():
                     self._graph = self._captured()
             except Exception as error:  # noqa: BLE001 - whatever hinders a recording, the work can be done without
-                self._graph, self.fault = None, _reason(error)
+                self._graph, self.fault = None, reason_of(error)
 
     def _captured(self) -> warp.Graph:
         with warp.ScopedCapture(self._device, force_module_load=False) as capture:
@@ -125,10 +109,10 @@ class TorchProgram:
         torch.cuda.synchronize(self._device)
         graph = torch.cuda.CUDAGraph()
         try:
-            with _without_garbage_collection(), torch.cuda.graph(graph):
+            with without_garbage_collection(), torch.cuda.graph(graph):
                 self._function()
         except Exception as error:  # noqa: BLE001 - whatever hinders a recording, the work can be done without
-            self.fault = _reason(error)
+            self.fault = reason_of(error)
         else:
             self._graph = graph
 
