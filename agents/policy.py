@@ -12,6 +12,8 @@ from mtrl.parts.critic import Samples
 
 GroupedActions = Float32[torch.Tensor, "group sample act"]
 HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+FLAT = -10.0
+"""Below this softplus is hardly more than 0."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class SquashedGaussian:
             half = 0.5 * (self.max_log_std - self.min_log_std)
             return mean, self.min_log_std + half * (1.0 + torch.tanh(raw))
         if self.spread == "softplus":
-            raw = nn.functional.softplus(raw).log()
+            # log(softplus(x)) is x - exp(x) / 2 + ... far below zero, where softplus itself rounds to 0
+            raw = torch.where(raw < FLAT, raw - 0.5 * raw.exp(), nn.functional.softplus(raw.clamp(min=FLAT)).log())
         return mean, raw.clamp(self.min_log_std, self.max_log_std)
 
     def sample(self, outputs: torch.Tensor, noise: torch.Tensor, mask: torch.Tensor) -> tuple[GroupedActions, Samples]:

@@ -32,7 +32,7 @@ class Scale(nn.Module):
         """Takes in one step of all worlds, `[env]` each; the worlds of later calls are the same ones."""
 
     def refit(self, mean_reward: PerTask) -> None:
-        """Takes in the mean reward of each task over the whole replay; called when networks begin anew."""
+        """Takes in the mean reward of each task over the whole replay, when learning begins and when it begins anew."""
 
     def factors(self, log_temperature: PerTask) -> PerTask:
         """What a reward of each task is multiplied with."""
