@@ -7,10 +7,11 @@ import torch
 from mtrl.algorithm import Problem
 from mtrl.parts.combiner import Combiner
 from mtrl.parts.critic import Critic
-from mtrl.parts.network import Network, NetworkShape
+from mtrl.parts.network import Network, NetworkShape, split_parameters
 from mtrl.parts.part import Setting
 
 from .networks.build import build_network
+from .networks.conditioning import code_dim, lend_code
 from .sac_config import SACConfig
 
 ACTOR_HEAD, CRITIC_HEAD = 1e-3, 3e-3
@@ -46,8 +47,11 @@ def build_networks(config: SACConfig, problem: Problem, critic: Critic, seed: in
         head_scale=CRITIC_HEAD,
         in_mask=torch.cat([problem.action_mask, problem.obs_mask], dim=1).cpu(),
     )
-    actor = build_network(actor_shape, config.actor, generator)
-    critics = critic.attach(build_network(critic_shape, config.critic, generator), critic_shape)
+    if config.actor.task.code == "critic":
+        actor_shape = dataclasses.replace(actor_shape, critic_code=code_dim(critic_shape, config.critic.resolved().code))
+    actor = build_network(actor_shape, config.actor, generator, "actor")
+    critics = critic.attach(build_network(critic_shape, config.critic, generator, "critic"), critic_shape)
+    lend_code(critics, actor)
     return actor.to(problem.device), critics.to(problem.device)
 
 
@@ -55,3 +59,26 @@ def build_combiners(config: SACConfig, setting: Setting) -> dict[str, Combiner]:
     """What makes updates of the tasks' losses, for each side."""
     choices = {"actor": config.actor_combiner, "critic": config.critic_combiner}
     return {part: choice.build(setting, choice).to(setting.device) for part, choice in choices.items()}
+
+
+def reset_seed(seed: int, resets: int) -> int:
+    """What initial weights are drawn with after so many resets: none of the seeds that other runs begin with."""
+    return seed + 1_000_003 * resets
+
+
+@torch.no_grad()
+def reset_tasks(networks: tuple[Network, Network, Network], mask: torch.Tensor, generator: torch.Generator) -> None:
+    """Begins anew what some tasks have of their own; what changes in the critics is the same in their targets.
+
+    Args:
+        networks: Actor, critics and target critics.
+        mask: `[task]` bool, which tasks.
+        generator: Draws what they begin with.
+    """
+    actor, critics, targets = networks
+    before = {name: value.clone() for name, value in split_parameters(critics).specific.items()}
+    actor.reset_tasks(mask, generator)
+    critics.reset_tasks(mask, generator)
+    for name, old in before.items():
+        new, target = critics.get_parameter(name), targets.get_parameter(name)
+        target.copy_(torch.where(new != old, new, target))

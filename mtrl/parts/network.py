@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float32, Int64
 from torch import nn
 
-from mtrl.config import Bounds, check_bounds
+from mtrl.config import Bounds, check_bounds, option
+from mtrl.errors import UserError
 from mtrl.registry import Registry
 
 from .part import Part, PartConfig
@@ -24,11 +25,11 @@ NETWORKS: Registry[Part[Any]] = Registry("network")
 class ConditioningConfig:
     """How a network is told the task."""
 
-    code: Literal["one_hot", "embedding", "descriptor", "file", "critic", "hidden"] = "one_hot"
-    """`one_hot`; `embedding` (learned); `descriptor` (given with the task); `file` (such as sentence embeddings);
-    `critic` (the critics' code, without gradient); `hidden` (not told)."""
+    code: Literal["default", "one_hot", "embedding", "descriptor", "file", "critic", "hidden"] = "default"
+    """`default`: the network's own way, mostly one-hot; `one_hot`; `embedding` (learned); `descriptor` (given with the
+    task); `file` (such as sentence embeddings); `critic` (the critics' code, without gradient); `hidden` (not told)."""
     dim: int = 0
-    """Numbers of a learned code; of others that they are mapped to by a learned linear layer, where it is not 0."""
+    """Numbers of a learned code (0: 32); of others that they are mapped to by a learned linear layer (0: none)."""
     norm: Literal["free", "unit", "max_unit"] = "free"
     """Length of a code: free, 1, or at most 1."""
     shared: bool = False
@@ -52,6 +53,8 @@ class NetworkConfig(PartConfig):
     """A network and its size."""
 
     kind: ClassVar[Registry[Part[Any]]] = NETWORKS
+    own_code: ClassVar[ConditioningConfig] = ConditioningConfig("one_hot")
+    """What the code `default` stands for; a network's config may have another."""
     name: str = "multi_head"
     """Registered network; `mtrl list networks` shows all."""
     width: int = 400
@@ -68,10 +71,26 @@ class NetworkConfig(PartConfig):
     """How the network is told the task."""
     adapters: AdapterConfig = dataclasses.field(default_factory=AdapterConfig)
     """Low-rank adapters of each task's own."""
+    shared_from: str = ""
+    """Run folder whose newest checkpoint the layers that all tasks share begin with; empty: they are drawn."""
+    freeze_shared: bool = False
+    """The layers that all tasks share stay as they are; heads, adapters and the like learn alone."""
+
+    @property
+    def code(self) -> ConditioningConfig:
+        """How the network is told the task, with what `default` stands for filled in."""
+        if self.task.code != "default":
+            return self.task
+        own, task = self.own_code, self.task
+        norm = own.norm if task.norm == "free" else task.norm
+        return dataclasses.replace(own, dim=task.dim or own.dim, norm=norm, shared=task.shared or own.shared)
 
     def check(self, prefix: str) -> None:
         """See `PartConfig.check`."""
         check_bounds(self, _BOUNDS, prefix)
+        if (self.task.code == "file") != bool(self.task.file):
+            name = option(prefix + "task")
+            raise UserError(f"{name}.code file and {name}.file PATH go together: give both or none")
 
 
 _BOUNDS: Bounds = {
@@ -80,6 +99,18 @@ _BOUNDS: Bounds = {
     "task.dim": (0, math.inf),
     "adapters.rank": (0, math.inf),
 }
+
+
+def without_sources(algorithm: Any) -> Any:
+    """The same settings of an algorithm whose weights will be loaded: no network looks for those of another run."""
+    networks = {
+        field.name: getattr(algorithm, field.name)
+        for field in dataclasses.fields(algorithm)
+        if isinstance(getattr(algorithm, field.name), NetworkConfig)
+    }
+    return dataclasses.replace(
+        algorithm, **{name: dataclasses.replace(network, shared_from="") for name, network in networks.items()}
+    )
 
 
 @dataclass(frozen=True)
@@ -95,6 +126,7 @@ class NetworkShape:
         in_mask: `[task, in]` bool, which of the numbers that go in are real; None: all.
         descriptors: `[task, descriptor]`, what is known of the tasks beforehand; None: nothing.
         task_names: Names of the tasks, in order; empty where they do not matter.
+        critic_code: Numbers in the critics' code of a task, which an actor may borrow; 0: there is none.
     """
 
     num_tasks: int
@@ -105,6 +137,7 @@ class NetworkShape:
     in_mask: Bool[torch.Tensor, "task in"] | None = None
     descriptors: Float32[torch.Tensor, "task descriptor"] | None = None
     task_names: tuple[str, ...] = ()
+    critic_code: int = 0
 
 
 class TaskSpecific(nn.Module):
