@@ -20,21 +20,17 @@ from mtrl.graphs import Recorded, Recorder, make_recordable, record_on_cuda
 from mtrl.parts.combiner import Objective
 from mtrl.parts.critic import Backup, Critic, reduce_critics
 from mtrl.parts.groups import GroupMemory, Groups
-from mtrl.parts.network import Network, Outputs, TaskParameters, call_network, split_parameters
+from mtrl.parts.network import Network, Outputs, TaskParameters, call_network
 from mtrl.parts.part import PerTask, Setting
 from mtrl.parts.scale import Scale
 from mtrl.types import Actions, Observations, State, TaskIds
 
 from .optimizers import Optimizers
 from .policy import SquashedGaussian
-from .sac_build import build_combiners, build_networks
+from .sac_build import build_combiners, build_networks, reset_seed, reset_tasks
 from .sac_config import SACConfig
 from .statistics import ObsNormalizer
 from .weights import check_weights
-
-
-RESET_SEEDS = 1_000_003
-"""What the seed of initial weights moves on by at each reset."""
 
 
 class SAC(OffPolicyAlgorithm):
@@ -127,7 +123,7 @@ class SAC(OffPolicyAlgorithm):
     @torch.no_grad()
     def _begin_anew(self) -> None:
         """Fresh networks, targets, combiners, temperatures and optimisers, in the same tensors; statistics go on."""
-        seed = self.problem.seed + RESET_SEEDS * self._resets
+        seed = reset_seed(self.problem.seed, self._resets)
         fresh = build_networks(self.config, self.problem, self.critic, seed)
         for network, new in zip((self.actor, self.critics), fresh, strict=True):
             network.load_state_dict(new.state_dict())
@@ -151,7 +147,7 @@ class SAC(OffPolicyAlgorithm):
 
     def _record_anew(self) -> None:
         """Called where what an update works on lies elsewhere from now on."""
-        if self._recorder is None:
+        if self._recorder is None or not all(combiner.replayable for combiner in self.combiners.values()):
             return
         parts = (*self.combiners.values(), self.critic, self.scale)
         within = [value for part in parts for module in part.modules() for value in vars(module).values()]
@@ -176,7 +172,7 @@ class SAC(OffPolicyAlgorithm):
                 self._target_parameters, self._parameters["critic"], self.config.tau
             )
         if update.kept is not None:
-            self._reset_tasks(~update.kept)
+            reset_tasks((self.actor, self.critics, self.target_critics), ~update.kept, self._generator)
             update.report["sat_out"] = (~update.kept).to(torch.float32)
         if self.config.scale.name != "none":
             update.report["reward_scale"] = self.scale.factors(self._log_temperatures())
@@ -187,16 +183,6 @@ class SAC(OffPolicyAlgorithm):
         """Whether gradients of the critics' parameters are computed; frozen ones never have any."""
         for parameter in self._parameters["critic"]:
             parameter.requires_grad_(learn)
-
-    @torch.no_grad()
-    def _reset_tasks(self, mask: torch.Tensor) -> None:
-        """Begins anew what some tasks have of their own; what changes in the critics becomes the same in the targets."""
-        before = {name: value.clone() for name, value in split_parameters(self.critics).specific.items()}
-        for network in (self.actor, self.critics):
-            network.reset_tasks(mask, self._generator)
-        for name, old in before.items():
-            new, target = self.critics.get_parameter(name), self.target_critics.get_parameter(name)
-            target.copy_(torch.where(new != old, new, target))
 
     def _grouped(self, batch: Batch) -> Batch:
         """The batch with an axis of tasks, `[task, sample, ...]`, rewards and observations on their scales."""
