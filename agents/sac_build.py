@@ -49,8 +49,8 @@ def build_networks(config: SACConfig, problem: Problem, critic: Critic, seed: in
     )
     if config.actor.task.code == "critic":
         actor_shape = dataclasses.replace(actor_shape, critic_code=code_dim(critic_shape, config.critic.resolved().code))
-    actor = build_network(actor_shape, config.actor, generator)
-    critics = critic.attach(build_network(critic_shape, config.critic, generator), critic_shape)
+    actor = build_network(actor_shape, config.actor, generator, "actor")
+    critics = critic.attach(build_network(critic_shape, config.critic, generator, "critic"), critic_shape)
     lend_code(critics, actor)
     return actor.to(problem.device), critics.to(problem.device)
 
