@@ -48,7 +48,8 @@ def build_networks(config: SACConfig, problem: Problem, critic: Critic, seed: in
         in_mask=torch.cat([problem.action_mask, problem.obs_mask], dim=1).cpu(),
     )
     if config.actor.task.code == "critic":
-        actor_shape = dataclasses.replace(actor_shape, critic_code=code_dim(critic_shape, config.critic.resolved().code))
+        lent = code_dim(critic_shape, config.critic.resolved().code)
+        actor_shape = dataclasses.replace(actor_shape, critic_code=lent)
     actor = build_network(actor_shape, config.actor, generator, "actor")
     critics = critic.attach(build_network(critic_shape, config.critic, generator, "critic"), critic_shape)
     lend_code(critics, actor)

@@ -32,7 +32,7 @@ class FrontEndsConfig(MultiHeadConfig):
         """See `PartConfig.check`."""
         super().check(prefix)
         check_bounds(self, _BOUNDS, prefix)
-        if self.task.code not in ("one_hot", "hidden"):
+        if self.task.code not in ("default", "one_hot", "hidden"):
             raise UserError(
                 f"--{prefix}task.code {self.task.code} has no use in front_ends, whose shared layers are not told the "
                 "task: leave it out"

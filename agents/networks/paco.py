@@ -38,7 +38,7 @@ class PaCoConfig(NetworkConfig):
         """See `PartConfig.check`."""
         super().check(prefix)
         check_bounds(self, _BOUNDS, prefix)
-        if self.task.code not in ("one_hot", "hidden"):
+        if self.task.code not in ("default", "one_hot", "hidden"):
             raise UserError(
                 f"--{prefix}task.code {self.task.code} has no use in paco, whose mixtures tell the tasks apart: "
                 "leave it out"
