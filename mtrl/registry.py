@@ -83,7 +83,7 @@ class Registry(Generic[T]):
 
     def _known(self, name: str) -> str:
         """The name without its module, which is imported."""
-        short = _import_named(name)
+        short = import_named(name)
         if short not in self._descriptions:
             load_plugins()
         if short not in self._descriptions:
@@ -93,7 +93,7 @@ class Registry(Generic[T]):
 
     def __contains__(self, name: str) -> bool:
         load_plugins()
-        return _import_named(name) in self._descriptions
+        return import_named(name) in self._descriptions
 
     def __iter__(self) -> Iterator[str]:
         load_plugins()
@@ -116,7 +116,7 @@ def _is_main(module: str) -> bool:
     return spec is not None and spec.origin is not None and os.path.abspath(spec.origin) == os.path.abspath(script)
 
 
-def _import_named(name: str) -> str:
+def import_named(name: str) -> str:
     """Imports the module of `MODULE:NAME`, if one is given; the name alone.
 
     Raises:

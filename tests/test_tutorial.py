@@ -54,18 +54,18 @@ def test_its_agents_learn_and_the_floor_does_not(folder):
     sys.path.insert(0, str(folder))
     try:
         success = {}
-        for run in ("quick/seed-0", "zero/seed-0", "embedded/seed-0", "embedded/seed-1"):
+        for run in ("quick/seed-0", "zero/seed-0", "quick+embedded/seed-0", "quick+embedded/seed-1"):
             final = [line for line in mtrl.api.Run(folder / "runs" / "POINTS" / run).evaluations() if line["final"]]
             success[run] = final[-1]["summary"]["success_any"]
     finally:
         sys.path.remove(str(folder))
-    for agent in ("quick/seed-0", "embedded/seed-0"):
+    for agent in ("quick/seed-0", "quick+embedded/seed-0"):
         assert success[agent] > success["zero/seed-0"]
 
 
 def test_the_dashboard_shows_them(folder):
     page = (folder / "runs" / "report.html").read_text()
-    for word in ("POINTS", "point-1d", "point-2d", "quick", "embedded", "zero"):
+    for word in ("POINTS", "point-1d", "point-2d", "quick", "quick+embedded", "zero"):
         assert word in page
 
 
@@ -77,8 +77,7 @@ def test_a_network_and_a_task_join_mtrl_with_one_file_and_one_line_each(folder, 
     shutil.copytree(ROOT / "envs", package / "envs", ignore=ignore)
     shutil.copytree(ROOT / "agents", package / "agents", ignore=ignore)
     for source, target in (("my_tasks.py", package / "envs"), ("my_networks.py", package / "agents" / "networks")):
-        # The preset in the second file is for the dashboard: a network alone needs none.
-        (target / source).write_text((folder / source).read_text().partition("\nquick, size =")[0])
+        shutil.copy(folder / source, target)
         with (target / "__init__.py").open("a") as file:
             file.write(f"from . import {source.removesuffix('.py')}\n")
     command = [sys.executable, "-m", "mtrl", "list"]
@@ -110,10 +109,13 @@ def test_the_calls_in_the_reference_are_right(tmp_path):
     looked_up = """
 from mtrl.suites import resolve_suite
 from mtrl.tasks import TASKS
-from mtrl.algorithm import AGENTS, NETWORKS
+from mtrl.algorithm import AGENTS
 from mtrl.logger import TRACKERS
+from mtrl.parts.words import WORDS
 print(TASKS.get("swing-up").obs_dim, TASKS.get("arm-v0").obs_dim, *resolve_suite("MIX").train_tasks)
-print(AGENTS.get("mine").defaults.algorithm.gamma, NETWORKS.get("linear").__name__, TRACKERS.get("printer").__name__)
+print(AGENTS.get("mine").defaults.algorithm.gamma, TRACKERS.get("printer").__name__)
+for word, name in {"network": "bottleneck", "critic": "huber", "combiner": "worst", "scale": "fixed"}.items():
+    print(WORDS[word].get(name).build.__name__)
 """
     (tmp_path / "calls.py").write_text("\n".join([*parts, looked_up]))
     (tmp_path / "arm.xml").write_text(
@@ -123,4 +125,4 @@ print(AGENTS.get("mine").defaults.algorithm.gamma, NETWORKS.get("linear").__name
     command = [sys.executable, "calls.py"]
     result = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
-    assert result.stdout == "3 4 arm-v0 swing-up reach-v3\n0.99 Linear Printer\n"
+    assert result.stdout == "3 4 arm-v0 swing-up reach-v3\n0.99 Printer\nBottleneck\nHuber\nWorst\nFixed\n"

@@ -10,7 +10,7 @@ import tyro
 
 from mtrl.cli.parse import parse
 from mtrl.errors import UserError
-from mtrl.registry import Registry, broken_plugins, load_plugins
+from mtrl.registry import Registry, broken_plugins, import_named, load_plugins
 
 REGISTRIES = {
     "suites": "mtrl.suites:SUITES",
@@ -31,7 +31,8 @@ class ListOptions:
     """What `mtrl list` takes."""
 
     kind: Annotated[str, tyro.conf.Positional] = ""
-    """suites, tasks, agents, networks, critics, combiners, scales, trackers or engines; empty: all of them."""
+    """suites, tasks, agents, networks, critics, combiners, scales, trackers or engines; empty: all of them. With what a
+    module of yours registers: MODULE:networks, and so on."""
 
 
 def listing(arguments: Sequence[str]) -> None:
@@ -39,7 +40,8 @@ def listing(arguments: Sequence[str]) -> None:
     options = parse(ListOptions(), arguments, "mtrl list", "Show what there is, one line each.")
     if options is None:
         return
-    kinds = [options.kind] if options.kind else list(REGISTRIES)
+    kind = import_named(options.kind)
+    kinds = [kind] if kind else list(REGISTRIES)
     if kinds[0] not in REGISTRIES:
         close = difflib.get_close_matches(kinds[0], REGISTRIES, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(REGISTRIES)}"
