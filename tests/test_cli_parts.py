@@ -34,7 +34,7 @@ def parts_of_users(monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("_entries", "_makers", "_descriptions"):
             monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
     monkeypatch.syspath_prepend(Path(__file__).parent)
-    for module in ("user_parts", "mine"):
+    for module in ("user_parts", *(f"my_{word}" for word in WORDS)):
         monkeypatch.delitem(sys.modules, module, raising=False)
 
 
