@@ -7,6 +7,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# Processes that share the tests; ARGS="-n 0" runs them in one, as a debugger needs.
+JOBS ?= 2
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -21,10 +23,10 @@ demo: $(VENV)/.core
 	@OMP_NUM_THREADS=1 $(BIN)/mtrl demo $(ARGS)
 
 test: $(VENV)/.dev
-	@$(RUN) -m pytest -q -rs $(ARGS)
+	@$(RUN) -m pytest -q -rs -n $(JOBS) --dist loadgroup $(ARGS)
 
 test-slow: $(VENV)/.dev
-	@$(RUN) -m pytest -q -m slow --timeout 3600 $(ARGS)
+	@$(RUN) -m pytest -q -m slow --timeout 3600 -n $(JOBS) --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

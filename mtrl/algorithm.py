@@ -122,6 +122,9 @@ class OffPolicyAlgorithm(abc.ABC):
     def compile(self) -> None:  # noqa: B027 - not every agent can
         """Compiles what it can of its networks; numbers then differ by rounding from those of the plain form."""
 
+    def record(self) -> None:  # noqa: B027 - not every agent can
+        """Has updates recorded once and replayed, where the device can (CUDA graphs); their numbers stay the same."""
+
     def observe(self, step: Step) -> None:  # noqa: B027 - not every agent keeps statistics
         """Takes in each step of the training environment, warm-up included, without waiting for the device."""
 

@@ -120,6 +120,8 @@ class RunConfig:
     """Worker processes, or threads of the native engine, that step environments; 0 takes one less than the cores."""
     compile: bool = False
     """Compile networks and the rules of tasks on scenes: a minute at the start, then faster. Needs a C++ compiler."""
+    graphs: bool = True
+    """On CUDA, record updates once and replay them as CUDA graphs."""
     random_progress: bool = False
     """Begin each slot's first training episode at a random step, so that slots do not end together (native, warp)."""
     device: str = "auto"

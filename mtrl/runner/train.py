@@ -127,6 +127,8 @@ def _train(experiment: Experiment, agent: OffPolicyAlgorithm, goals: GoalSet) ->
         if experiment.config.compile:
             agent.compile()
             env.compile()
+        if experiment.config.graphs:
+            agent.record()
         Session(experiment, OffPolicyLoop(agent, env, experiment.config), agent, goals).run()
 
 
