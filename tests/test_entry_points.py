@@ -54,7 +54,12 @@ def test_what_a_package_adds_is_listed_and_works(packages, tmp_path):
     assert listed.returncode == 0, listed.stderr
     for line in ("plugged-v0", "Push a point to the goal on a line.", "PLUGGED2", "plugged_linear", "reach-v3"):
         assert line in listed.stdout
+    for name in ("plugged_expectile", "plugged_power"):
+        assert f"  {name} " in listed.stdout
     assert "broken" not in listed.stdout
+    words = ["train", "--critic", "plugged_expectile", "--combiner", "plugged_power", "--help"]
+    helped = mtrl(*words, packages=packages, folder=tmp_path)
+    assert "--algorithm.value.expectile" in helped.stdout and "--algorithm.critic-combiner.power" in helped.stdout
     checked = mtrl("check", "plugged-v0", packages=packages, folder=tmp_path)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "0 failed" in checked.stdout
