@@ -5,48 +5,15 @@ import math
 
 import pytest
 import torch
+from agent_toys import CPU, batch_of, problem, small
 
 from mtrl.agents.networks.build import build_network
 from mtrl.agents.sac import SAC, _Update
-from mtrl.agents.sac_config import SACConfig
-from mtrl.algorithm import AGENTS, Batch, Problem
+from mtrl.algorithm import AGENTS
 from mtrl.errors import UserError
 from mtrl.parts.combiner import CombinerConfig, Objective
 from mtrl.parts.network import NETWORKS, NetworkConfig, NetworkShape
 from mtrl.parts.part import Setting
-
-CPU = torch.device("cpu")
-
-
-def problem(tasks=3, obs=5, act=2, seed=0, obs_mask=None, action_mask=None):
-    return Problem(
-        tuple(f"task-{i}" for i in range(tasks)),
-        torch.ones(tasks, obs, dtype=torch.bool) if obs_mask is None else obs_mask,
-        torch.ones(tasks, act, dtype=torch.bool) if action_mask is None else action_mask,
-        CPU,
-        seed,
-    )
-
-
-def small(**changes):
-    network = NetworkConfig(width=32, depth=2)
-    return dataclasses.replace(SACConfig(actor=network, critic=network, batch_per_task=8), **changes)
-
-
-def batch_of(problem, per_task=8, seed=0, discount=0.99):
-    generator = torch.Generator().manual_seed(seed)
-    tasks, obs, act = problem.num_tasks, problem.obs_mask.shape[1], problem.action_mask.shape[1]
-    n = tasks * per_task
-    task_id = torch.arange(tasks).repeat_interleave(per_task)
-    return Batch(
-        torch.randn(n, obs, generator=generator),
-        torch.rand(n, act, generator=generator) * 2 - 1,
-        torch.randn(n, generator=generator),
-        torch.randn(n, obs, generator=generator),
-        torch.zeros(n),
-        task_id,
-        torch.full((n,), discount),
-    )
 
 
 @pytest.mark.parametrize(
