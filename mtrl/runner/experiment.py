@@ -12,6 +12,7 @@ from mtrl.config import RunConfig, from_dict, resolve_device, slots_for, validat
 from mtrl.errors import UserError
 from mtrl.goals import GoalSet, make_goal_sets
 from mtrl.logger.contract import TRACKERS
+from mtrl.parts.network import without_sources
 from mtrl.parts.words import describe_agent
 from mtrl.run_folder import RunFolder, read_json, run_folder_of
 from mtrl.suites import Suite, resolve_suite
@@ -172,6 +173,9 @@ def load_policy(path: str | Path, *, device: str = "cpu") -> Policy:
         UserError: There is no run or no whole checkpoint.
     """
     experiment = read_experiment(Path(path), device=device)
+    if experiment.preset.trainable:
+        algorithm = without_sources(experiment.config.algorithm)
+        experiment = replace(experiment, config=replace(experiment.config, algorithm=algorithm))
     agent = experiment.build_agent()
     if experiment.preset.trainable:
         checkpoint = find_checkpoint(experiment.folder, with_replay=False)
