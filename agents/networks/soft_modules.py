@@ -93,7 +93,7 @@ class SoftModules(Network):
         """
         mixed = torch.einsum("cgsij,cjgsw->cigsw", routing, modules)
         if self.norms:
-            mixed = self.norms[index](mixed.flatten(0, 1))
+            mixed = self.norms[index](mixed.flatten(1, 2)).unflatten(1, mixed.shape[1:3])
         return self.activation(mixed)
 
 
