@@ -40,7 +40,8 @@ class SquashedGaussian:
             return mean, self.min_log_std + half * (1.0 + torch.tanh(raw))
         if self.spread == "softplus":
             # log(softplus(x)) is x - exp(x) / 2 + ... far below zero, where softplus itself rounds to 0
-            raw = torch.where(raw < FLAT, raw - 0.5 * raw.exp(), nn.functional.softplus(raw.clamp(min=FLAT)).log())
+            flat = raw.clamp(max=FLAT)
+            raw = torch.where(raw < FLAT, raw - 0.5 * flat.exp(), nn.functional.softplus(raw.clamp(min=FLAT)).log())
         return mean, raw.clamp(self.min_log_std, self.max_log_std)
 
     def sample(self, outputs: torch.Tensor, noise: torch.Tensor, mask: torch.Tensor) -> tuple[GroupedActions, Samples]:

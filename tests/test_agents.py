@@ -5,15 +5,18 @@ import math
 
 import pytest
 import torch
-from agent_toys import CPU, batch_of, problem, small
+from agent_toys import CPU, batch_of, problem, small, steps_of
 
 from mtrl.agents.networks.build import build_network
+from mtrl.agents.policy import SquashedGaussian
 from mtrl.agents.sac import SAC, _Update
 from mtrl.algorithm import AGENTS
 from mtrl.errors import UserError
 from mtrl.parts.combiner import CombinerConfig, Objective
-from mtrl.parts.network import NETWORKS, NetworkConfig, NetworkShape
+from mtrl.parts.critic import CriticConfig
+from mtrl.parts.network import NETWORKS, NetworkConfig, NetworkShape, split_parameters
 from mtrl.parts.part import Setting
+from mtrl.parts.scale import ScaleConfig
 
 
 @pytest.mark.parametrize(
@@ -263,3 +266,181 @@ def test_learning_rates_are_annealed_to_a_tenth_and_that_goes_on_after_a_restart
     assert [rate[0] for rate in rates] == pytest.approx([1, 1, 0.775, 0.55, 0.325, 0.1, 0.1, 0.1])
     assert [rate[1] for rate in rates] == pytest.approx([2 * rate[0] for rate in rates])
     assert [rate[2] for rate in rates] == pytest.approx([3e-4] * 8)
+
+
+class HeldReplay:
+    """What is learned from, as far as a reset asks."""
+
+    def mean_reward(self):
+        return torch.tensor([1.0, 2.0, 4.0])
+
+
+def resetting(**changes):
+    return small(reset_every=100, reset_updates=7, initial_temperature=0.5, scale=ScaleConfig("balance"), **changes)
+
+
+def test_resets_come_when_due_and_are_followed_by_updates():
+    agent = SAC(resetting(), problem())
+    assert [agent.begin_updates(steps, HeldReplay()) for steps in (0, 99, 100, 100, 199, 230)] == [0, 0, 7, 0, 0, 7]
+    late = SAC(resetting(), problem())
+    assert [late.begin_updates(steps, HeldReplay()) for steps in (350, 351)] == [7, 0]
+    never = SAC(small(), problem())
+    assert {never.begin_updates(steps, HeldReplay()) for steps in (0, 10_000)} == {0}
+
+
+@pytest.mark.parametrize("combiner", ["uncertainty", "famo", "gradnorm"])
+def test_after_a_reset_all_that_is_learned_is_fresh_and_statistics_are_kept(combiner):
+    p = problem()
+    config = resetting(critic_combiner=CombinerConfig(combiner), value=CriticConfig("popart"), normalize_obs=True)
+    agent, fresh = SAC(config, p), SAC(config, p)
+    for step in steps_of(p, 5):
+        agent.observe(step)
+    for i in range(4):
+        agent.update(batch_of(p, seed=i))
+    before = {name: value.clone() for name, value in agent.weights().items()}
+    assert agent.begin_updates(100, HeldReplay()) == 7
+    assert agent.scale.factors(torch.zeros(3)).tolist() == [4.0, 2.0, 1.0]
+    assert torch.allclose(agent.log_temperature, torch.tensor(0.5).log())
+    for name in ("actor", "critic", "temperature"):
+        assert not agent._optimizers[name].state
+    for part, own in agent.combiners.items():
+        for name, value in own.state_dict().items():
+            assert torch.equal(value, fresh.combiners[part].state_dict()[name]), (part, name)
+    after = agent.weights()
+    for name, value in after.items():
+        part = name.split(".")[0]
+        if part in ("obs", "critic"):
+            assert torch.equal(value, before[name]), name
+        elif part == "target_critics":
+            assert torch.equal(value, after[name.replace("target_critics", "critics", 1)]), name
+        elif name.endswith(("0.weight", "heads.weight")):
+            assert not torch.equal(value, before[name]), name
+            assert not torch.equal(value, fresh.weights()[name]), name  # nor the weights that the run began with
+            assert value.std() == pytest.approx(fresh.weights()[name].std().item(), rel=0.3), name
+
+
+@pytest.mark.parametrize("cut", [2, 4, 6])
+def test_a_run_goes_on_exactly_across_a_reset(cut):
+    p = problem()
+    config = resetting(critic_combiner=CombinerConfig("famo"), value=CriticConfig("popart"), normalize_obs=True)
+    steps = steps_of(p, 8)
+
+    def advance(agent, numbers):
+        for i in numbers:
+            extra = agent.begin_updates(25 * i, HeldReplay())
+            for k in range(1 + min(extra, 1)):
+                agent.update(batch_of(p, seed=10 * i + k))
+            agent.observe(steps[i])
+
+    whole, first, second = SAC(config, p), SAC(config, p), SAC(config, problem(seed=3))
+    second.problem = p  # so that its resets draw what the others draw
+    advance(whole, range(8))
+    advance(first, range(cut))
+    weights, state = {name: value.clone() for name, value in first.weights().items()}, first.get_state()
+    advance(first, range(cut, 8))
+    second.load_weights(weights)
+    second.set_state(state)
+    advance(second, range(cut, 8))
+    for name, value in whole.weights().items():
+        assert torch.equal(value, second.weights()[name]), name
+        assert torch.equal(value, first.weights()[name]), name
+
+
+def test_a_task_whose_loss_is_extreme_sits_out():
+    p = problem()
+    config = small(loss_limit=100.0, actor=NetworkConfig("paco", width=8, depth=1))
+    agent = SAC(dataclasses.replace(config, critic=config.actor), p)
+    batch = batch_of(p)
+    loud = dataclasses.replace(batch, reward=torch.where(batch.task_id == 1, batch.reward + 1e3, batch.reward))
+    calm = dataclasses.replace(batch, reward=torch.where(batch.task_id == 1, 0.0, batch.reward))
+    for rewards, kept in ((loud, [1.0, 0.0, 1.0]), (calm, [1.0, 1.0, 1.0])):
+        update = _Update(agent._grouped(rewards))
+        losses = agent.critic_objective(update).losses(None)
+        assert (losses > 0).tolist() == [bool(keep) for keep in kept]
+        assert update.kept is not None
+        assert update.kept.tolist() == [bool(keep) for keep in kept]
+        actor_losses = agent.actor_objective(update).losses(None)
+        assert (actor_losses != 0).tolist() == [bool(keep) for keep in kept]
+    own = [name for name in split_parameters(agent.critics).specific if "head" not in name]
+    assert own
+    before = agent.weights()
+    before = {name: value.clone() for name, value in before.items()}
+    metrics = agent.update(loud)
+    assert metrics["sat_out"].tolist() == [0.0, 1.0, 0.0]
+    assert metrics["loss/critic"][1] == 0
+    after = agent.weights()
+    for name in own:
+        assert torch.equal(after[f"critics.{name}"][:, 1], after[f"target_critics.{name}"][:, 1]), name
+        assert not torch.equal(after[f"critics.{name}"][:, 1], before[f"critics.{name}"][:, 1]), name
+        assert not torch.equal(after[f"critics.{name}"][:, 0], after[f"target_critics.{name}"][:, 0]), name
+    assert "sat_out" not in SAC(small(), p).update(batch)
+
+
+@pytest.mark.parametrize(
+    ("spread", "expected"),
+    [
+        ("clip", lambda x: x.clamp(-10, 2)),
+        ("tanh", lambda x: -10 + 6 * (1 + torch.tanh(x))),
+        ("softplus", lambda x: torch.log(torch.log1p(torch.exp(x))).clamp(-10, 2)),
+    ],
+)
+def test_spreads_follow_their_definitions_and_stay_finite(spread, expected):
+    policy = SquashedGaussian(spread, -10.0, 2.0)
+    raw = torch.linspace(-9.5, 9, 200)
+    outputs = torch.stack([torch.zeros(200), raw], dim=1)
+    assert torch.allclose(policy.parameters(outputs)[1][:, 0].double(), expected(raw.double()), atol=1e-5)
+    extreme = torch.tensor([[0.0, -1e4], [0.0, -200.0], [0.0, -12.0], [0.0, 200.0], [0.0, 1e4]], requires_grad=True)
+    log_std = SquashedGaussian(spread, -20.0, 2.0).parameters(extreme)[1]
+    assert log_std[[0, -1]].flatten().tolist() == pytest.approx([-20.0, 2.0])
+    log_std.sum().backward()
+    assert extreme.grad is not None
+    assert torch.isfinite(extreme.grad).all()
+
+
+def test_one_temperature_for_all_tasks():
+    p = problem()
+    agent = SAC(small(shared_temperature=True, initial_temperature=0.1, temperature_beta=0.5), p)
+    entropy = torch.tensor([-1.0, 4.0, -2.0])
+    agent.temperature_losses(entropy).mean().backward()
+    assert agent.log_temperature.shape == (1,)
+    assert agent.log_temperature.grad is not None
+    assert agent.log_temperature.grad.item() == pytest.approx((entropy - agent._target_entropy).mean().item())
+    assert agent._optimizers["temperature"].param_groups[0]["betas"] == (0.5, 0.999)
+    metrics = agent.update(batch_of(p))
+    assert metrics["temperature"].shape == (3,)
+    assert len(set(metrics["temperature"].tolist())) == 1
+
+
+def test_weight_decay_shrinks_everything_but_temperatures_as_in_optax():
+    """Its AdamW, which BRC uses, decays biases and normalisations too."""
+    p = problem()
+    agents = [SAC(small(weight_decay=decay, tau=0.0), p) for decay in (0.0, 0.5)]
+    start = {name: value.clone() for name, value in agents[0].weights().items()}
+    for agent in agents:
+        agent.update(batch_of(p))
+    plain, decayed = (agent.weights() for agent in agents)
+    for name, value in start.items():
+        rate = 3e-4 * 0.5 if name.split(".")[0] in ("actor", "critics") else 0.0
+        # the temperature's step follows from an actor that was decayed already
+        assert torch.allclose(plain[name] - decayed[name], rate * value, atol=2e-6 if rate else 1e-6), name
+
+
+@pytest.mark.parametrize(("target", "actor"), [("min", "mean"), ("mean", "first"), ("first", "min")])
+def test_reductions_of_targets_and_of_the_actors_value(target, actor):
+    p = problem()
+    agent = SAC(small(critics=3, target_reduction=target, actor_reduction=actor), p)
+    grouped = agent._grouped(batch_of(p))
+    reduce = {"min": lambda x: x.min(0).values, "mean": lambda x: x.mean(0), "first": lambda x: x[0]}
+    state = agent._generator.get_state()
+    with torch.no_grad():
+        found = agent.targets(grouped)
+        agent._generator.set_state(state)
+        action, log_prob = agent._sample_actions(grouped.next_obs, agent._noise(24), None)
+        values = agent._outputs(agent.target_critics, grouped.next_obs, action, None).squeeze(-1)
+        assert torch.allclose(found, grouped.reward + 0.99 * (reduce[target](values) - log_prob))
+        agent._generator.set_state(state)
+        losses = agent.actor_objective(_Update(grouped)).losses(None)
+        agent._generator.set_state(state)
+        action, log_prob = agent._sample_actions(grouped.obs, agent._noise(24), None)
+        values = agent._outputs(agent.critics, grouped.obs, action, None).squeeze(-1)
+    assert torch.allclose(losses, (log_prob - reduce[actor](values)).mean(dim=1))
