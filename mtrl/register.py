@@ -20,7 +20,7 @@ from mtrl.adapter import Goals, Recipe, SuccessFunction, build, goal_sampler
 from mtrl.errors import UserError
 from mtrl.mjcf import ControlFunction, MJCFEnv, ObserveFunction, ResetFunction, RewardFunction, TestFunction
 from mtrl.suites import SUITES, Suite
-from mtrl.tasks import TASKS, TaskDefinition
+from mtrl.tasks import TASKS, TaskDefinition, check_descriptor
 
 if TYPE_CHECKING:
     from mtrl.algorithm import Problem
@@ -41,6 +41,7 @@ def register_task(
     success: SuccessFunction | None = None,
     goal_part: tuple[int, int] | None = None,
     arguments: Mapping[str, Any] | None = None,
+    descriptor: Sequence[float] = (),
 ) -> None:
     """Registers a gymnasium environment as a task.
 
@@ -61,6 +62,7 @@ def register_task(
         goal_part: First index of the goal in the flat observation, and the index after its last; where a suite hides
             goals, there are zeros instead. None: the part `desired_goal` of a Dict, or none.
         arguments: Keywords for `env`.
+        descriptor: Numbers that are known of the task beforehand, which networks may be told.
 
     Raises:
         UserError: An argument is impossible, or the name taken. What is wrong with the environment itself shows when
@@ -79,6 +81,7 @@ def register_task(
         env,
         description,
         dict(arguments or {}),
+        check_descriptor(name, descriptor),
         horizon,
         sample_goals=sample_goals,
         goal_is_seed=isinstance(goals, str),
@@ -88,14 +91,30 @@ def register_task(
     TASKS.register_later(name, define, description)
 
 
-def _define_task(name: str, env: Any, description: str, arguments: dict[str, Any], *given: Any, **more: Any) -> Any:
+def _define_task(
+    name: str,
+    env: Any,
+    description: str,
+    arguments: dict[str, Any],
+    descriptor: tuple[float, ...],
+    *given: Any,
+    **more: Any,
+) -> TaskDefinition:
     recipe = Recipe(name, _find_spec(name, env) if isinstance(env, str) else env, arguments, *given, **more)
     adapter = build(recipe, True)
     (obs_dim,), (action_dim,) = adapter.observation_space.shape or (0,), adapter.action_space.shape or (0,)
     adapter.close()
     make = functools.partial(build, recipe)
     return TaskDefinition(
-        name, description, make, recipe.sample_goals, obs_dim, action_dim, adapter.horizon, engine="gymnasium"
+        name,
+        description,
+        make,
+        recipe.sample_goals,
+        obs_dim,
+        action_dim,
+        adapter.horizon,
+        engine="gymnasium",
+        descriptor=descriptor,
     )
 
 
@@ -128,6 +147,7 @@ def task(
     success: SuccessFunction | None = None,
     goal_part: tuple[int, int] | None = None,
     arguments: Mapping[str, Any] | None = None,
+    descriptor: Sequence[float] = (),
 ) -> Callable[[EnvClass], EnvClass]:
     """Decorator form of `register_task`, for a `gymnasium.Env` class or a function that builds one."""
 
@@ -141,6 +161,7 @@ def task(
             success=success,
             goal_part=goal_part,
             arguments=arguments,
+            descriptor=descriptor,
         )
         return env
 
@@ -164,6 +185,7 @@ def register_mjcf_task(
     goals: Goals = "seed",
     goal_part: tuple[int, int] | None = None,
     camera: str | None = None,
+    descriptor: Sequence[float] = (),
 ) -> None:
     """Registers a MuJoCo model with Python functions of `(model, data, goal)` as a task.
 
@@ -184,6 +206,7 @@ def register_mjcf_task(
         goals: See `register_task`. With `"seed"`, functions get an empty goal, and `reset` a generator of that seed.
         goal_part: See `register_task`.
         camera: Camera of the model for images; None: one that shows the whole model.
+        descriptor: See `register_task`.
 
     Raises:
         UserError: An argument is impossible, or the name taken. What is wrong with the model shows when it is first
@@ -215,6 +238,7 @@ def register_mjcf_task(
         goals=goals,
         goal_part=goal_part,
         arguments=arguments,
+        descriptor=descriptor,
     )
 
 

@@ -1,6 +1,7 @@
 """What a task is: the record under which it is registered, and the spec that agents see."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ class TaskSpec:
         action_dim: Numbers in an action before padding; log-probabilities and target entropies use this one.
         horizon: Steps after which an episode is truncated.
         engine: Name of the engine that runs it.
+        descriptor: What is known of the task beforehand, such as its physical parameters; empty: nothing.
     """
 
     name: str
@@ -31,6 +33,7 @@ class TaskSpec:
     action_dim: int
     horizon: int
     engine: str
+    descriptor: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class TaskDefinition:
         engine: Which engine runs it: `native` for a task on a MuJoCo scene, `official` for Meta-World's own classes,
             `gymnasium` for a user's environment.
         scene: Gives the task's scene, views and rules, for engines that step worlds in batches; None where it has none.
+        descriptor: What is known of the task beforehand; networks may be told it (`--algorithm.actor.task.code
+            descriptor`).
     """
 
     name: str
@@ -64,6 +69,7 @@ class TaskDefinition:
     horizon: int
     engine: str
     scene: "Callable[[], SceneTask] | None" = None
+    descriptor: tuple[float, ...] = ()
 
     @property
     def scene_task(self) -> "SceneTask":
@@ -79,7 +85,22 @@ class TaskDefinition:
     @property
     def spec(self) -> TaskSpec:
         """The part that is plain data."""
-        return TaskSpec(self.name, self.obs_dim, self.action_dim, self.horizon, self.engine)
+        return TaskSpec(self.name, self.obs_dim, self.action_dim, self.horizon, self.engine, self.descriptor)
+
+
+def check_descriptor(name: str, descriptor: Sequence[float]) -> tuple[float, ...]:
+    """The descriptor of a task, as plain numbers.
+
+    Raises:
+        UserError: It is not a flat sequence of finite numbers.
+    """
+    try:
+        numbers = tuple(float(value) for value in descriptor)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"task '{name}': its descriptor is not a flat sequence of numbers: give one") from error
+    if not all(math.isfinite(value) for value in numbers):
+        raise UserError(f"task '{name}': its descriptor has a number that is not finite: give finite ones")
+    return numbers
 
 
 TASKS: Registry[TaskDefinition] = Registry("task")

@@ -1,10 +1,12 @@
 """What a configuration stands for: suite, preset, goals and problem; building agents and environments from it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float32
 
 from mtrl.algorithm import AGENTS, AgentPreset, Policy, Problem
 from mtrl.checkpoint import find_checkpoint
@@ -159,7 +161,14 @@ def make_problem(task_names: tuple[str, ...], device: torch.device, seed: int) -
     obs_dim, action_dim = max(s.obs_dim for s in specs), max(s.action_dim for s in specs)
     obs_mask = torch.stack([torch.arange(obs_dim) < s.obs_dim for s in specs]).to(device)
     action_mask = torch.stack([torch.arange(action_dim) < s.action_dim for s in specs]).to(device)
-    return Problem(task_names, obs_mask, action_mask, device, seed)
+    return Problem(task_names, obs_mask, action_mask, device, seed, descriptors_of([s.descriptor for s in specs]))
+
+
+def descriptors_of(descriptors: Sequence[tuple[float, ...]]) -> Float32[torch.Tensor, "task descriptor"] | None:
+    """Descriptors of all tasks, padded with zeros to the longest; None where no task has one."""
+    width = max(len(descriptor) for descriptor in descriptors)
+    rows = [[*descriptor, *[0.0] * (width - len(descriptor))] for descriptor in descriptors]
+    return torch.tensor(rows, dtype=torch.float32) if width else None
 
 
 def load_policy(path: str | Path, *, device: str = "cpu") -> Policy:

@@ -1,7 +1,7 @@
 """Registering a task of one's own on a MuJoCo scene, judged by batched torch functions. See docs/registering.md."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import gymnasium
@@ -18,7 +18,7 @@ from mtrl.scenes.scene import Scene, Viewpoint, stripped_model
 from mtrl.scenes.simulation import Simulation
 from mtrl.scenes.snapshots import CPU
 from mtrl.scenes.task import SceneTask, StartFunction, View
-from mtrl.tasks import TASKS, TaskDefinition
+from mtrl.tasks import TASKS, TaskDefinition, check_descriptor
 
 RewardFunction = Callable[[Situation, torch.Tensor], torch.Tensor]
 
@@ -44,6 +44,7 @@ def register_scene_task(
     viewpoint: Viewpoint | None = None,
     phantoms: tuple[str, ...] = (),
     touches: tuple[tuple[str, str], ...] = (),
+    descriptor: Sequence[float] = (),
 ) -> None:
     """Registers a MuJoCo scene with batched torch functions as a task of the native engine.
 
@@ -74,6 +75,7 @@ def register_scene_task(
         viewpoint: From where pictures are taken; None shows the whole scene.
         phantoms: Geoms that do not collide and that views read.
         touches: Pairs of geoms whose contact force views read, as `sensor_value(TOUCH.format(first, second))`.
+        descriptor: See `mtrl.register.register_task`.
 
     Raises:
         UserError: An argument is impossible, or the name taken. What is wrong with the scene or a function shows when
@@ -84,7 +86,7 @@ def register_scene_task(
     if (control is None) != (action_dim is None):
         raise UserError(f"task '{name}': control and action_dim go together: give both or none")
     source = xml if isinstance(xml, str) and xml.lstrip().startswith("<") else Path(xml).absolute()
-    sample_goals = goal_sampler(name, goals)
+    sample_goals, known = goal_sampler(name, goals), check_descriptor(name, descriptor)
     functions = {"observe": observe, "reward": reward, "success": success, "terminated": terminated, "control": control}
 
     def define() -> TaskDefinition:
@@ -112,6 +114,7 @@ def register_scene_task(
             horizon,
             "native",
             lambda: task,
+            known,
         )
 
     TASKS.register_later(name, define, description)
