@@ -283,6 +283,45 @@ def test_the_pages_statistics_are_those_of_the_library(browser, page):
         )
 
 
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory) -> Path:
+    """Twenty agents of five seeds, one of them with a long name."""
+    root = tmp_path_factory.mktemp("crowd")
+    names = [f"method-{index}-small" for index in range(19)] + [
+        "mtmhsac+soft_modules+hl_gauss+actor-combiner=cagrad_fast"
+    ]
+    for index, name in enumerate(names):
+        for seed in range(5):
+            write_run(root, Spec(agent=name, seed=seed, skill=0.1 * index, points=3, goals=5))
+    return mtrl.report.compare([root], tmp_path_factory.mktemp("page") / "report.html")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_many_agents_have_room(browser, crowd, width):
+    visit(browser, crowd, width=width)
+    assert ask(browser, "document.documentElement.scrollWidth <= window.innerWidth")
+    bars = "[...document.querySelectorAll('.legend .scrollbar')].filter((bar) => bar.getAttribute('height') > 0)"
+    assert ask(browser, f"{bars}.length") == 0  # no legend is cut off
+    inner = "[...document.querySelectorAll('.plot')].map((one) => one._fullLayout._size.h)"
+    assert min(ask(browser, inner)) > 130
+    gaps = """[...document.querySelectorAll('.plot')].flatMap((plot) => {
+      const ticks = [...plot.querySelectorAll('g.ytick')].map((tick) => tick.getBoundingClientRect());
+      ticks.sort((one, other) => one.top - other.top);
+      return ticks.slice(1).map((tick, index) => tick.top - ticks[index].bottom);
+    })"""
+    assert min(ask(browser, gaps)) > -3  # names of agents do not lie on each other
+    looks = ask(browser, "Array.from({ length: 32 }, (_, index) => JSON.stringify(Figures.style(index)))")
+    assert len(set(looks)) == 32
+    browser.execute_script("document.querySelector('#filters details').open = true")
+    browser.execute_script("document.getElementById('none').click()")
+    assert "Nothing is left to show" in ask(browser, "document.getElementById('content').textContent")
+    choose(browser, "#filter-agent", "method-3-small")
+    assert list(table(browser)) == ["method-3-small"]
+    browser.execute_script("document.getElementById('reset').click()")
+    assert len(table(browser)) == 20
+    assert messages(browser) == []
+
+
 def test_names_from_run_folders_stay_names(browser, tmp_path):
     for seed in range(5):
         tasks = (EVIL, "b")

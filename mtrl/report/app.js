@@ -143,6 +143,12 @@
     renderAll();
   }
 
+  function hideAgents() {
+    state.agents.clear();
+    buildFilters();
+    renderAll();
+  }
+
   const count = (number, one, several) => `${number || "no"} ${number === 1 ? one : several}`;
 
   // ---- sections --------------------------------------------------------------------------------------------------
@@ -242,7 +248,7 @@
     return [
       cards.final(comparison, found),
       cards.heat(comparison, found),
-      h("div", { class: "pair" }, cards.profile(comparison, found), cards.improvement(comparison, found)),
+      h("div", { class: found.rows.length > Figures.MANY ? "stack" : "pair" }, cards.profile(comparison, found), cards.improvement(comparison, found)),
     ];
   }
 
@@ -292,6 +298,8 @@
     });
     narrowQuery.addEventListener("change", renderAll);
     byId("reset").addEventListener("click", showAll);
+    byId("none").addEventListener("click", hideAgents);
+    byId("none").hidden = labels.length <= Figures.MANY;
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
     document.querySelector("#filters details").open = !narrowQuery.matches;
     header();

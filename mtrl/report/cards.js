@@ -30,6 +30,17 @@ const makeCards = ({ state, narrow, styleOf }) => {
     return h("figure", { "aria-label": description }, element, caption ? h("figcaption", {}, caption) : null);
   }
 
+  // Which agents have how many seeds; their number where they are too many to be read one by one.
+  function withSeeds(rows) {
+    const say = (names, count) => `${names} (${count} seed${count === 1 ? "" : "s"})`;
+    if (rows.length <= Figures.MANY) return rows.map((row) => say(row.label, row.names.length)).join(", ");
+    return unique(rows.map((row) => row.names.length))
+      .sort((a, b) => a - b)
+      .map((count) => [count, rows.filter((row) => row.names.length === count).length])
+      .map(([count, agents]) => say(`${agents} agent${agents === 1 ? "" : "s"}`, count))
+      .join(", ");
+  }
+
   function final(comparison, found) {
     const { rows, learned, ranked } = found;
     const metric = state.metric;
@@ -58,7 +69,7 @@ const makeCards = ({ state, narrow, styleOf }) => {
         ? h(
             "p",
             { class: "note few" },
-            `Points only for ${few.map((row) => `${row.label} (${row.names.length} seed${row.names.length === 1 ? "" : "s"})`).join(", ")}: no interval, no ranking under five seeds; a bootstrap over three covers 74 %, not 95 %.`,
+            `Points only for ${withSeeds(few)}: no interval, no ranking under five seeds; a bootstrap over three covers 74 %, not 95 %.`,
           )
         : null,
       plot(

@@ -6,6 +6,7 @@ const Figures = (() => {
   const DARK = ["#5eb5f2", "#f2924a", "#41c99b", "#8c4ceb", "#e7e727", "#c94545", "#cde7f9", "#a95197"];
   const DASHES = ["solid", "dash", "dot", "dashdot"];
   const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "pentagon", "star", "triangle-down"];
+  const MANY = 8; // agents that each have a hue of their own; with more, figures are larger and bands fainter
   const FLOOR_DASHES = { zero: "dot", random: "dash", repeat: "dashdot" };
 
   // Plotly reads a little HTML in its texts; names of runs must not be taken for any.
@@ -14,12 +15,14 @@ const Figures = (() => {
   const range = (interval) => (interval ? `${rate(interval[0])} to ${rate(interval[1])}` : "");
   const wrap = (text, width) => {
     const lines = [""];
-    for (const word of String(text).split(/(?<=[ ,_/-])/)) {
+    for (const word of String(text).split(/(?<=[ ,_/=+-])/)) {
       if (lines.at(-1) && (lines.at(-1) + word).length > width) lines.push("");
       lines[lines.length - 1] += word;
     }
     return lines.map(plain).join("<br>");
   };
+
+  const cut = (text, length) => plain(text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
   // The same within a hover template, where a percent sign has a meaning.
   const literal = (text) => text.replace(/%/g, "&#37;");
@@ -27,12 +30,14 @@ const Figures = (() => {
   const isDark = () => document.documentElement.dataset.theme === "dark";
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+  // Agents of one hue differ in dash and in marker.
   function style(index) {
     const colours = isDark() ? DARK : LIGHT;
+    const round = Math.floor(index / colours.length);
     return {
       color: colours[index % colours.length],
-      dash: DASHES[Math.floor(index / colours.length) % DASHES.length],
-      symbol: SYMBOLS[index % SYMBOLS.length],
+      dash: DASHES[round % DASHES.length],
+      symbol: SYMBOLS[(index + 3 * round) % SYMBOLS.length],
     };
   }
 
@@ -56,6 +61,18 @@ const Figures = (() => {
   const rateAxis = (title, extra) =>
     axis(title, { range: [-0.03, 1.03], tickvals: [0, 0.2, 0.4, 0.6, 0.8, 1], ...extra });
 
+  // Height of the legend below a figure, as plotly lays it out: names in rows, as many as fit into one.
+  function legendHeight(names, width) {
+    let [rows, left] = [0, 0];
+    for (const name of names) {
+      const lines = name.split("<br>");
+      const size = 52 + 7.2 * Math.max(...lines.map((line) => line.length));
+      if (size > left) [rows, left] = [rows + Math.max(1, 0.6 * lines.length), width];
+      left -= size;
+    }
+    return 26 * rows;
+  }
+
   function layout(height, narrow, extra) {
     return {
       // The buttons get a lane of their own above the figure, where there are any.
@@ -66,7 +83,7 @@ const Figures = (() => {
       modebar: { bgcolor: css("--card"), color: css("--muted"), activecolor: css("--text") },
       font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: css("--text") },
       hoverlabel: { bgcolor: css("--card"), bordercolor: css("--muted"), font: { color: css("--text"), size: 13 } },
-      legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", x: 0, xanchor: "left" },
+      legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", x: 0, xanchor: "left", maxheight: 1 },
       dragmode: narrow ? false : "zoom",
       showlegend: false,
       ...extra,
@@ -109,10 +126,13 @@ const Figures = (() => {
         },
       });
     });
-    const labels = rows.map((row) => wrap(row.label, narrow ? 14 : 34)).reverse();
+    const many = rows.length > MANY;
+    const labels = rows
+      .map((row) => (narrow && many ? cut(row.label, 18) : wrap(row.label, narrow ? 14 : 34)))
+      .reverse();
     return {
       data,
-      layout: layout(70 + 46 * rows.length, narrow, {
+      layout: layout(70 + (many ? 34 : 46) * rows.length, narrow, {
         xaxis: rateAxis(metricName),
         hovermode: "closest",
         yaxis: axis("", {
@@ -132,6 +152,7 @@ const Figures = (() => {
   // Interquartile mean and band where there are enough seeds, one line a seed otherwise; floors as level lines.
   function curves(groups, floors, titles, narrow) {
     const data = [];
+    const alpha = groups.length > MANY ? 0.06 : 0.2;
     for (const group of groups) {
       const line = { color: group.style.color, dash: group.style.dash, width: 2.2 };
       const name = wrap(group.label, 40);
@@ -151,7 +172,7 @@ const Figures = (() => {
           mode: "lines",
           line: { width: 0 },
           fill: "tonexty",
-          fillcolor: faint(group.style.color, 0.2),
+          fillcolor: faint(group.style.color, alpha),
           hoverinfo: "skip",
           legendgroup: name,
           showlegend: false,
@@ -195,7 +216,8 @@ const Figures = (() => {
         hovertemplate: `${literal(plain(floor.label))} (floor): %{y:.2f}<extra></extra>`,
       });
     }
-    const height = (narrow ? 330 : 400) + 22 * Math.ceil((groups.length + floors.length) / (narrow ? 2 : 6));
+    const names = [...groups.map((group) => wrap(group.label, 40)), ...floors.map((floor) => `${floor.label} (floor)`)];
+    const height = (narrow ? 290 : groups.length > MANY ? 520 : 360) + legendHeight(names, narrow ? 260 : 1120);
     return {
       data,
       zooms: true,
@@ -210,6 +232,7 @@ const Figures = (() => {
 
   function profiles(groups, thresholds, narrow, metricName) {
     const data = [];
+    const many = groups.length > MANY;
     for (const group of groups) {
       const name = wrap(group.label, 40);
       if (group.bands) {
@@ -222,7 +245,7 @@ const Figures = (() => {
           legendgroup: name,
           showlegend: false,
         });
-        data.push(edge(0), { ...edge(1), fill: "tonexty", fillcolor: faint(group.style.color, 0.2) });
+        data.push(edge(0), { ...edge(1), fill: "tonexty", fillcolor: faint(group.style.color, many ? 0.06 : 0.2) });
       }
       data.push({
         x: thresholds,
@@ -234,10 +257,12 @@ const Figures = (() => {
         hovertemplate: `${literal(name)}: %{y:.2f} above %{x:.2f}<extra></extra>`,
       });
     }
+    const names = groups.map((group) => wrap(group.label, 40));
+    const height = (many && !narrow ? 440 : 310) + legendHeight(names, narrow ? 260 : many ? 1120 : 500);
     return {
       data,
       zooms: true,
-      layout: layout(350 + 22 * Math.ceil(groups.length / (narrow ? 2 : 3)), narrow, {
+      layout: layout(height, narrow, {
         showlegend: true,
         hovermode: "closest",
         xaxis: rateAxis(`${metricName} τ`, { range: [0, 1] }),
@@ -266,5 +291,5 @@ const Figures = (() => {
     return Plotly.newPlot(element, figure.data, figure.layout, options);
   }
 
-  return { style, floorStyle, finals, curves, profiles, draw, rate, range, plain, wrap, isDark, css, axis, layout };
+  return { MANY, style, floorStyle, finals, curves, profiles, draw, rate, range, plain, wrap, cut, isDark, css, axis, layout };
 })();
