@@ -60,7 +60,7 @@ class SACConfig:
     adam_epsilon: float = 1e-5
     """Adam's epsilon for actor and critics."""
     weight_decay: float = 0.0
-    """Decoupled weight decay of actor and critics (AdamW)."""
+    """Decoupled weight decay (AdamW) of all that actor and critics learn, biases and normalisations too."""
     max_gradient_norm: float = 1.0
     """Gradients of actor and of critics are scaled down to this global norm; 1e12 leaves them."""
     shared_temperature: bool = False
