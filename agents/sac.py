@@ -46,7 +46,9 @@ class SAC(OffPolicyAlgorithm):
         self.batch_per_task, self.gamma, self.n_step = config.batch_per_task, config.gamma, config.n_step
         self._mask = problem.action_mask.to(problem.device, torch.float32)
         self._target_entropy = config.target_entropy_per_action * self._mask.sum(dim=1)
-        self._setting = Setting(problem.num_tasks, config.gamma, problem.device, problem.seed, self._target_entropy)
+        self._setting = Setting(
+            problem.num_tasks, config.gamma, problem.device, problem.seed, self._target_entropy, problem.task_names
+        )
         self.critic: Critic = config.value.build(self._setting, config.value).to(problem.device)
         self.actor, self.critics = build_networks(config, problem, self.critic, problem.seed)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
@@ -176,6 +178,8 @@ class SAC(OffPolicyAlgorithm):
             update.report["sat_out"] = (~update.kept).to(torch.float32)
         if self.config.scale.name != "none":
             update.report["reward_scale"] = self.scale.factors(self._log_temperatures())
+        for name, combiner in self.combiners.items():
+            update.report.update({f"{key}/{name}": value for key, value in combiner.report().items()})
         temperature = self._log_temperatures().exp()
         return {"loss/critic": critic_losses, "loss/actor": actor_losses, "temperature": temperature, **update.report}
 

@@ -1,5 +1,33 @@
 """Combiners: how the losses of all tasks become one update, one file each. A new one is a file and a line here."""
 
-from . import mean, scale_invariant
+from . import (
+    cagrad,
+    fairgrad,
+    famo,
+    flat_regions,
+    given,
+    gradnorm,
+    mean,
+    mgda,
+    nash,
+    pcgrad,
+    scale_invariant,
+    temperature,
+    uncertainty,
+)
 
-__all__ = ["mean", "scale_invariant"]
+__all__ = [
+    "cagrad",
+    "fairgrad",
+    "famo",
+    "flat_regions",
+    "given",
+    "gradnorm",
+    "mean",
+    "mgda",
+    "nash",
+    "pcgrad",
+    "scale_invariant",
+    "temperature",
+    "uncertainty",
+]

@@ -17,3 +17,7 @@ class Mean(Weighting):
     def total(self, losses: PerTask, objective: Objective) -> torch.Tensor:
         """The mean."""
         return losses.mean()
+
+    def report(self) -> dict[str, torch.Tensor]:
+        """Nothing: the weights never change."""
+        return {}

@@ -50,7 +50,8 @@ class TaskGradients:
     def gram(self) -> Gram:
         """Scalar products g_i . g_j of the tasks' gradients over shared parameters."""
         rows = [gradient.flatten(1) for gradient in self.shared.values()]
-        return torch.stack([row @ row.T for row in rows]).sum(dim=0)
+        none = self.losses.new_zeros(len(self.losses), len(self.losses))
+        return torch.stack([row @ row.T for row in rows] or [none]).sum(dim=0)
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,21 @@ class Combiner(nn.Module, abc.ABC):
 
     Attributes:
         optimizer: Of what the combiner itself learns; None where it learns nothing.
+        generator: Of what it draws, on the agent's device; None where it draws nothing.
+        replayable: Whether every call does the same operations, so that one can be recorded and replayed.
     """
 
     optimizer: torch.optim.Optimizer | None = None
+    generator: torch.Generator | None = None
+    replayable: bool = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._report: dict[str, torch.Tensor] = {}
+
+    @abc.abstractmethod
+    def weigh(self, gradients: TaskGradients, objective: Objective) -> PerTask:
+        """Weights w of the direction d = sum_i w_i g_i, detached; also learns what there is to learn from these."""
 
     @abc.abstractmethod
     def backward(self, objective: Objective) -> PerTask:
@@ -110,19 +123,32 @@ class Combiner(nn.Module, abc.ABC):
             The losses, detached.
         """
 
+    def own_weights(self, weights: PerTask) -> PerTask:
+        """What the gradients of parameters that are the tasks' own are multiplied with, given the shared ones'."""
+        return weights
+
     def stepped(self, objective: Objective) -> None:
         """Called after the optimiser's step, with the objective that it was made for."""
 
+    def report(self) -> dict[str, torch.Tensor]:
+        """What there is to tell of the last update: `weight` (`[task]`) and, of gradients, `conflict` (`conflicts`)."""
+        return self._report
+
     def get_state(self) -> State:
         """All that is needed to go on, as it is now."""
-        optimizer = None if self.optimizer is None else copy.deepcopy(self.optimizer.state_dict())
-        return {"buffers": {name: value.clone() for name, value in self.state_dict().items()}, "optimizer": optimizer}
+        return {
+            "buffers": {name: value.clone() for name, value in self.state_dict().items()},
+            "optimizer": None if self.optimizer is None else copy.deepcopy(self.optimizer.state_dict()),
+            "generator": None if self.generator is None else self.generator.get_state(),
+        }
 
     def set_state(self, state: State) -> None:
         """Goes on from a state."""
         self.load_state_dict(state["buffers"])
         if self.optimizer is not None:
             self.optimizer.load_state_dict(state["optimizer"])
+        if self.generator is not None:
+            self.generator.set_state(state["generator"].cpu())
 
 
 class Weighting(Combiner):
@@ -132,14 +158,27 @@ class Weighting(Combiner):
     def total(self, losses: PerTask, objective: Objective) -> torch.Tensor:
         """`[task]`, with gradient, to a scalar. What it learns itself gets its gradient from there as well."""
 
+    def weigh(self, gradients: TaskGradients, objective: Objective) -> PerTask:
+        """The total's derivatives by the losses."""
+        return self._weigh(gradients.losses, objective)
+
+    def _weigh(self, losses: PerTask, objective: Objective) -> PerTask:
+        self.zero_grad(set_to_none=True)
+        leaf = losses.detach().requires_grad_()
+        with torch.enable_grad():
+            total = self.total(leaf, objective)
+        total.backward()
+        if self.optimizer is not None:
+            self.optimizer.step()
+        weights = torch.zeros_like(losses) if leaf.grad is None else leaf.grad
+        self._report = {"weight": weights}
+        return weights
+
     def backward(self, objective: Objective) -> PerTask:
         """See `Combiner.backward`."""
         objective.network.zero_grad(set_to_none=True)
-        self.zero_grad(set_to_none=True)
         losses = objective.losses(None)
-        self.total(losses, objective).backward()
-        if self.optimizer is not None:
-            self.optimizer.step()
+        losses.backward(self._weigh(losses, objective))
         return losses.detach()
 
 
@@ -153,23 +192,48 @@ class GradientCombiner(Combiner):
     def weights(self, gram: Gram, losses: PerTask) -> PerTask:
         """The tasks' weights from the scalar products g_i . g_j of their gradients, without gradient."""
 
-    def gradients(self, objective: Objective) -> TaskGradients:
-        """The gradients that are combined."""
-        return objective.task_gradients()
+    def own_weights(self, weights: PerTask) -> PerTask:
+        """Those of the mean."""
+        return torch.full_like(weights, 1.0 / len(weights))
+
+    @torch.no_grad()
+    def weigh(self, gradients: TaskGradients, objective: Objective) -> PerTask:
+        """See `Combiner.weigh`."""
+        gram = gradients.gram()
+        weights = self.weights(gram, gradients.losses).to(gram.dtype)
+        self._report = {"weight": weights, "conflict": conflicts(gram)}
+        return weights
 
     def backward(self, objective: Objective) -> PerTask:
         """See `Combiner.backward`."""
-        gradients = self.gradients(objective)
-        with torch.no_grad():
-            weights = self.weights(gradients.gram(), gradients.losses)
-        set_gradients(objective, gradients, weights)
+        gradients = objective.task_gradients()
+        weights = self.weigh(gradients, objective)
+        set_gradients(objective, gradients, weights, self.own_weights(weights))
         return gradients.losses
 
 
-def set_gradients(objective: Objective, gradients: TaskGradients, weights: PerTask) -> None:
-    """Sets `grad` of shared parameters to sum_i w_i g_i, and of the tasks' own to that of the mean loss."""
+def conflicts(gram: Gram) -> torch.Tensor:
+    """Share of the pairs of tasks whose gradients point away from each other."""
+    tasks = len(gram)
+    return (gram < 0.0).sum() / max(tasks * (tasks - 1), 1)
+
+
+def set_gradients(objective: Objective, gradients: TaskGradients, weights: PerTask, own: PerTask) -> None:
+    """Sets `grad` of the objective's network.
+
+    Args:
+        objective: Whose network.
+        gradients: Of all tasks.
+        weights: Of shared parameters: sum_i w_i g_i.
+        own: Factors of the gradients of what tasks have of their own.
+    """
     parameters = dict(objective.network.named_parameters())
     for name, gradient in gradients.shared.items():
         parameters[name].grad = torch.tensordot(weights, gradient, dims=1)
     for name, gradient in gradients.specific.items():
-        parameters[name].grad = gradient / objective.num_tasks
+        parameters[name].grad = gradient * beside_copies(own, gradient)
+
+
+def beside_copies(values: PerTask, like: torch.Tensor) -> torch.Tensor:
+    """`[task]` in a shape that multiplies the rows of `[copies, task, ...]`."""
+    return values.view(1, -1, *[1] * (like.ndim - 2))

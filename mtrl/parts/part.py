@@ -77,6 +77,7 @@ class Setting:
         device: Where the agent lives.
         seed: Fixes what they draw.
         target_entropy: `[task]`, of agents that have one.
+        task_names: Names of the tasks, in order; empty where they do not matter.
     """
 
     num_tasks: int
@@ -84,3 +85,4 @@ class Setting:
     device: torch.device
     seed: int
     target_entropy: PerTask | None = None
+    task_names: tuple[str, ...] = ()
