@@ -115,7 +115,9 @@ def gram_schmidt(vectors: Vectors) -> Square:
     Vectors that nearly depend on earlier ones give finite numbers: the scalar products of vectors of length 1 get a
     few roundings on top of their diagonal, so that they keep a triangle.
     """
-    products = vectors @ vectors.mT
+    # symmetric, so this has the value and the gradient of V V^T, with one large product in the backward pass, not two
+    half = vectors @ vectors.detach().mT
+    products = half + half.mT - half.detach()
     inverse_length = (products.diagonal(dim1=-2, dim2=-1) + TINY).rsqrt()
     count = vectors.shape[-2]
     eye = torch.eye(count, dtype=vectors.dtype, device=vectors.device)
