@@ -28,8 +28,8 @@ from .layers import TaskLinear, he_bound, uniform
 
 Vectors = Float[torch.Tensor, "*rows expert features"]
 Square = Float[torch.Tensor, "*rows expert expert"]
-TINY = 1e-30
-"""Added to squared lengths: an expert that answers 0 stays 0."""
+TINY = 1e-8
+"""Added to squared lengths: an expert that answers 0, as all do at first in a state of zeros, stays 0."""
 
 
 @dataclass(frozen=True)
