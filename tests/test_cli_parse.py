@@ -1,6 +1,7 @@
 """Command lines to configs: what is taken, and the one line that is said about what is not."""
 
 import dataclasses
+import functools
 import inspect
 from typing import Any
 
@@ -99,9 +100,12 @@ def test_help_documents_every_option_with_the_values_of_the_preset(capsys: pytes
     assert "default: 7" in text and "Train an agent." in text and "Discount." in text
 
 
+source_of = functools.cache(inspect.getsource)
+
+
 def undocumented(config: Any) -> list[str]:
     """Fields, nested ones included, that are not followed by a docstring, which is their help, here or in a base."""
-    sources = [inspect.getsource(base) for base in type(config).__mro__ if dataclasses.is_dataclass(base)]
+    sources = [source_of(base) for base in type(config).__mro__ if dataclasses.is_dataclass(base)]
     missing = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)

@@ -18,7 +18,7 @@ from mtrl.algorithm import AGENTS
 from mtrl.cli import main
 from mtrl.config import RunConfig, from_dict, to_dict
 from mtrl.errors import UserError
-from mtrl.parts.words import WORDS, describe_agent
+from mtrl.parts.words import WORDS, describe_agent, parts_of
 from mtrl.registry import Registry
 from mtrl.report import load_runs
 from mtrl.report.comparisons import group_runs
@@ -262,3 +262,18 @@ def test_list_shows_parts(word: str, capsys: pytest.CaptureFixture[str]) -> None
     text = capsys.readouterr().out
     for name in registry:
         assert re.search(rf"^  {re.escape(name)} +\S", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("word", list(WORDS))
+def test_every_registered_part_can_be_named_saved_and_set(word: str) -> None:
+    from test_cli_parse import undocumented
+
+    for name in WORDS[word]:
+        config = mtrl.api.make_config("MT3", "mtmhsac", **{word: name})
+        assert {part.name for part in parts_of(config.algorithm)[word].values()} == {name}
+        config.algorithm.check()
+        assert undocumented(config.algorithm) == []
+        values = json.loads(json.dumps(to_dict(config), allow_nan=False))
+        assert from_dict(AGENTS.get("mtmhsac").defaults, values) == config
+        usual = name_of(mtrl.api.make_config("MT3", "mtmhsac"))
+        assert name_of(config) in (usual, f"{usual}+{name}")
