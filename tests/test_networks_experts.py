@@ -82,16 +82,16 @@ def test_parameter_counts_equal_the_published_ones(config, tasks, actor, critics
     assert [sum(p.numel() for p in network.parameters()) for network in built] == [actor, critics]
 
 
-def test_counts_of_the_bigger_regularized_categorical_critics():
-    """The embedding lies in the critics, 4096 wide with 101 bins; on the meta device, where nothing is allocated."""
+def test_counts_of_the_bigger_regularized_categorical_agent():
+    """The embedding lies in the critics. Counts are quadratic in the width: three small ones give that of 4096."""
     actor = BroNetConfig(width=256, blocks=1, task=ConditioningConfig("critic"))
     shape = NetworkShape(50, 39, 8, 1, 1e-3, critic_code=32)
     assert sum(p.numel() for p in build_network(shape, actor, torch.Generator()).parameters()) == 153_608
-    with torch.device("meta"):
-        critics = build_network(
-            NetworkShape(50, 43, 101, 2, 3e-3), BroNetConfig(width=4096, task=UNIT_EMBEDDING), torch.Generator()
-        )
-    assert sum(p.numel() for p in critics.parameters()) == 135_784_202
+    widths, shape = (8, 16, 24), NetworkShape(50, 43, 101, 2, 3e-3)
+    critics = [build_network(shape, BroNetConfig(width=w, task=UNIT_EMBEDDING), torch.Generator()) for w in widths]
+    counts = [sum(p.numel() for p in network.parameters()) for network in critics]
+    first, second = (counts[1] - counts[0]) // 8, (counts[2] - 2 * counts[1] + counts[0]) // 128
+    assert counts[0] + (4096 - 8) * first + (4096 - 8) * (4096 - 16) * second == 135_784_202
 
 
 @pytest.mark.parametrize("name", NAMES)
