@@ -48,6 +48,11 @@ class Job:
     folder: Path
 
     @property
+    def log(self) -> Path:
+        """What it prints."""
+        return self.folder.with_suffix(".log")
+
+    @property
     def finished(self) -> bool:
         """Whether it is."""
         return (self.folder / "DONE").exists()
@@ -83,8 +88,8 @@ def run_all(jobs: list[Job], slots: int, seconds: float, results: Path) -> list[
         while running or (waiting and time.monotonic() < over):
             while waiting and len(running) < slots and time.monotonic() < over:
                 job = waiting.pop(0)
-                job.folder.mkdir(parents=True, exist_ok=True)
-                log = open(job.folder / "terminal.log", "ab")  # noqa: SIM115 - the child writes to it
+                job.log.parent.mkdir(parents=True, exist_ok=True)
+                log = open(job.log, "ab")  # noqa: SIM115 - the child writes to it
                 print(f"{job.suite} {job.agent} seed {job.seed}: {job.folder}", flush=True)
                 running[subprocess.Popen(job.command(), stdout=log, stderr=log, env=environment)] = job
             if time.monotonic() >= over:
@@ -117,7 +122,7 @@ def outcome(job: Job) -> str:
     path = job.folder / "eval.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     if not lines:
-        return f"no evaluation yet, see {job.folder / 'terminal.log'}"
+        return f"no evaluation yet, see {job.log}"
     last = lines[-1]
     state = "done" if job.finished else "stopped"
     success, minutes = last["summary"]["success_any"], last["wall_s"] / 60
@@ -152,7 +157,7 @@ def main() -> None:
     ]
     failed = run_all(jobs, arguments.jobs, arguments.hours * 3600, arguments.results)
     for job in failed:
-        print(f"error: {job.agent} seed {job.seed} failed, see {job.folder / 'terminal.log'}", file=sys.stderr)
+        print(f"error: {job.agent} seed {job.seed} failed, see {job.log}", file=sys.stderr)
     sys.exit(bool(failed))
 
 

@@ -12,7 +12,7 @@ from ..sac_config import SACConfig
 from .quick import QUICK
 
 META_WORLD_PLUS = "McLean et al., Meta-World+, NeurIPS 2025"
-ON_MT10 = "MT10 at 2 M steps/task"
+FULL_COST = "MT10 at 2 M steps/task: days on 2 CPU cores; docs/benchmark-agents.md has the time of an update"
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,8 @@ class Method:
 
     def register(self) -> None:
         """Adds the presets."""
-        page = f"docs/benchmark-agents.md has the time of an update beside that of mtmhsac, which takes 4 days to {ON_MT10}"
         defaults = RunConfig(agent=self.name, algorithm=self.algorithm, **dict(self.run))
-        preset = AgentPreset(self.name, defaults, SAC, f"{page} on 2 CPU cores", self.source, notes=self.notes)
+        preset = AgentPreset(self.name, defaults, SAC, FULL_COST, self.source, notes=self.notes)
         AGENTS.register(self.name, preset, self.description)
         if self.small is None:
             return
