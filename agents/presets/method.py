@@ -7,12 +7,19 @@ from mtrl.algorithm import AGENTS, AgentPreset
 from mtrl.config import RunConfig
 from mtrl.parts.part import PartConfig
 
+from ..networks.multi_head import MultiHeadConfig
 from ..sac import SAC
 from ..sac_config import SACConfig
 from .quick import QUICK
 
 META_WORLD_PLUS = "McLean et al., Meta-World+, NeurIPS 2025"
 FULL_COST = "MT10 at 2 M steps/task: days on 2 CPU cores; docs/benchmark-agents.md has the time of an update"
+
+WIDTH, DEPTH = 128, 2
+"""Of the networks of small forms."""
+SIZE: dict[str, Any] = {"width": WIDTH, "depth": DEPTH, "layer_norm": True}
+SMALL = MultiHeadConfig(**SIZE)
+"""The network of small forms that do not differ in it."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +54,9 @@ class Method:
         if self.small is None:
             return
         name = f"{self.name}-small"
-        algorithm = replace(QUICK.algorithm, **self.small)
+        algorithm = replace(QUICK.algorithm, **{**both(SMALL), **self.small})
         small = replace(QUICK, agent=name, algorithm=algorithm, **dict(self.small_run))
-        notes = f"The network, critic and combiner of {self.name} at a small size, trained with the settings of quick."
+        notes = f"What {self.name} is made of at a small size ({WIDTH} units), trained with the settings of quick."
         cost = "MT3: 5 to 15 minutes on one CPU core"
         AGENTS.register(
             name,

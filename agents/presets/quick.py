@@ -1,4 +1,4 @@
-"""`quick`: multi-head SAC, small and hasty, and the settings that all small forms share."""
+"""`quick`: multi-head SAC, small and hasty, whose settings all small forms share."""
 
 from mtrl.algorithm import AGENTS, AgentPreset
 from mtrl.config import EvaluationConfig, ReplayConfig, RunConfig
@@ -8,10 +8,7 @@ from ..networks.multi_head import MultiHeadConfig
 from ..sac import SAC
 from ..sac_config import SACConfig
 
-WIDTH, DEPTH = 256, 2
-"""Of the networks of small forms."""
-
-_network = MultiHeadConfig(width=WIDTH, depth=DEPTH, layer_norm=True)
+_network = MultiHeadConfig(width=256, depth=2, layer_norm=True)
 _combiner = CombinerConfig("scale_invariant")
 QUICK = RunConfig(
     agent="quick",

@@ -13,8 +13,7 @@ from ..networks.bronet import BroNetConfig
 from ..networks.multi_head import MultiHeadConfig
 from ..networks.simba_v2 import SimbaV2Config
 from ..sac_config import SACConfig
-from .method import Method, both, combined
-from .quick import DEPTH, WIDTH
+from .method import DEPTH, WIDTH, Method, both, combined
 
 MEAN = combined(CombinerConfig("mean"))
 OF_ALL: dict[str, Any] = {"target_reduction": "mean", "actor_reduction": "mean"}
@@ -44,7 +43,7 @@ BRC = Method(
         **OF_ALL,
     ),
     {
-        "actor": BroNetConfig(width=128, blocks=1, task=CRITICS_CODE),
+        "actor": BroNetConfig(width=64, blocks=1, task=CRITICS_CODE),
         "critic": BroNetConfig(width=WIDTH, blocks=1, task=SHARED_CODE),
         "value": CriticConfig("c51"),
         "scale": ScaleConfig("return_range"),

@@ -1,7 +1,5 @@
 """Methods that differ in how tasks share layers, in the frame of Meta-World+."""
 
-from typing import Any
-
 from mtrl.parts.combiner import CombinerConfig
 from mtrl.parts.network import NetworkConfig
 
@@ -14,12 +12,10 @@ from ..networks.multi_head import MultiHeadConfig
 from ..networks.paco import PaCoConfig
 from ..networks.soft_modules import SoftModulesConfig
 from ..sac_config import SACConfig
-from .method import META_WORLD_PLUS, Method, both, combined
-from .quick import DEPTH, WIDTH
+from .method import META_WORLD_PLUS, SIZE, WIDTH, Method, both, combined
 
 YU = f"Yu et al., Meta-World, CoRL 2019; settings of {META_WORLD_PLUS}"
 SCALING = "McLean et al., Multi-Task Reinforcement Learning Enables Parameter Scaling, RLC 2025"
-SIZE: dict[str, Any] = {"width": WIDTH, "depth": DEPTH, "layer_norm": True}
 
 
 def _on_mt50(method: Method, config: SACConfig) -> Method:
@@ -32,7 +28,7 @@ SOFT_MODULES = Method(
     "soft modularization: layers of modules, mixed as state and task decide",
     f"Yang et al., NeurIPS 2020; settings of {META_WORLD_PLUS}",
     SACConfig(**both(SoftModulesConfig(width=256, depth=2)), **combined(CombinerConfig("temperature"))),
-    both(SoftModulesConfig(width=128, depth=2, base_width=WIDTH, routing_width=128, layer_norm=True)),
+    both(SoftModulesConfig(base_width=WIDTH, routing_width=WIDTH, **SIZE)),
     notes="Modules of 256 units as in Meta-World+; the original has 128 and trains with horizon 200.",
 )
 CARE = Method(
@@ -67,7 +63,7 @@ METHODS = [
         SACConfig(**both(NetworkConfig("one_hot"))),
         both(NetworkConfig("one_hot", **SIZE)),
     ),
-    Method("mtmhsac", "multi-task SAC with a head for each task", YU, SACConfig(**both(MultiHeadConfig())), None),
+    Method("mtmhsac", "multi-task SAC with a head for each task", YU, SACConfig(**both(MultiHeadConfig())), {}),
     *(
         Method(
             f"mtmhsac-{width}",
