@@ -141,6 +141,8 @@ def test_help_shows_the_words_and_the_options_of_the_chosen_parts(capsys: pytest
         ("--network user_parts:thin --algorithm.actor.neck x", ["--algorithm.actor.neck takes a whole number"]),
         ("--network user_parts:thin --algorithm.critic.neck 0", ["--algorithm.critic.neck 0 is impossible"]),
         ("--algorithm.actor.neck 3", ["unknown option '--algorithm.actor.neck'"]),
+        ("--network one_hot --algorithm.actor.head-width 3", ["an option of", "multi_head", "--algorithm.actor.name"]),
+        ("--agent zero --algorithm.actor.head-width 3", ["unknown option '--algorithm.actor.head-width'"]),
         ("--seed.name 3", ["unknown option '--seed.name'"]),
     ],
 )

@@ -102,5 +102,6 @@ def _overview() -> str:
             *lines,
             "",
             "`mtrl COMMAND --help` documents every option; `mtrl train --agent NAME --help` for that agent.",
+            "`--network`, `--critic`, `--combiner` and `--scale` of `mtrl train` change parts of it by name.",
         ]
     )

@@ -11,7 +11,7 @@ import io
 import itertools
 import re
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
@@ -71,7 +71,13 @@ def _kind(hint: Any) -> str:
     return _KINDS.get(hint, "a value")
 
 
-def parse(default: T, arguments: Sequence[str], program: str, description: str) -> T | None:
+def parse(
+    default: T,
+    arguments: Sequence[str],
+    program: str,
+    description: str,
+    explain: Callable[[str], str] = lambda flag: "",
+) -> T | None:
     """Reads a command line.
 
     Args:
@@ -79,6 +85,7 @@ def parse(default: T, arguments: Sequence[str], program: str, description: str) 
         arguments: The words after the command.
         program: What the user typed so far, such as `mtrl train`.
         description: Text above the options in `--help`.
+        explain: Says what an unknown option belongs to; empty where it is none of ours, and the nearest are named.
 
     Returns:
         The config, or None where help was asked for and has been printed.
@@ -103,16 +110,18 @@ def parse(default: T, arguments: Sequence[str], program: str, description: str) 
             return None
         raise UserError(_one_line(complaint.getvalue(), arguments, options_of(default), program)) from None
     if left:
-        raise _unexpected(left, options_of(default), program)
+        raise _unexpected(left, options_of(default), program, explain)
     return config
 
 
-def _unexpected(left: Sequence[str], options: Sequence[Option], program: str) -> UserError:
+def _unexpected(
+    left: Sequence[str], options: Sequence[Option], program: str, explain: Callable[[str], str]
+) -> UserError:
     """The error for words that tyro had no use for."""
     flag = next((word.partition("=")[0] for word in left if word.startswith("-")), None)
     if flag is None:
         return UserError(f"unexpected '{left[0]}' after `{program}`: options look like --name (see `{program} --help`)")
-    return UserError(f"unknown option '{flag}': {_nearest(flag, options)} (see `{program} --help`)")
+    return UserError(f"unknown option '{flag}': {explain(flag) or _nearest(flag, options)} (see `{program} --help`)")
 
 
 def _nearest(flag: str, options: Sequence[Option]) -> str:

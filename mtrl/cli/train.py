@@ -15,7 +15,13 @@ from mtrl.errors import UserError
 def train(arguments: Sequence[str]) -> None:
     """Trains an agent; its preset, with the parts that are asked for, gives the defaults of all options."""
     from mtrl.algorithm import AGENTS  # torch comes with it: not before it is known that a preset is needed
-    from mtrl.parts.words import WORDS, choose_parts
+    from mtrl.parts.words import WORDS, choose_parts, owners_of
+
+    def explain(flag: str) -> str:
+        setting = flag.removeprefix("--").replace("-", "_")
+        owners = owners_of(default, setting)
+        place = option(f"{setting.rpartition('.')[0]}.name")
+        return f"it is an option of {' or '.join(owners)}, which {place} chooses" if owners else ""
 
     name = peel_agent(arguments) or RunConfig.agent
     preset = AGENTS.get(name)
@@ -29,7 +35,7 @@ def train(arguments: Sequence[str]) -> None:
         f"Source: {preset.source}.",
         f"Presets: {', '.join(AGENTS)}; choose with --agent NAME.",
     ]
-    config = parse(_with_words(default), arguments, "mtrl train", "\n\n".join(lines))
+    config = parse(_with_words(default), arguments, "mtrl train", "\n\n".join(lines), explain)
     if config is not None:
         from mtrl.api import train as train_agent
 
@@ -47,7 +53,7 @@ def _with_words(config: RunConfig) -> RunConfig:
         text = (
             f"{word.capitalize()} of {fields}, by name: {', '.join(WORDS[word])} (`mtrl list {word}s` explains them)."
         )
-        added.append((word, Annotated[str, tyro.conf.arg(help=text)], names[0] if len(names) == 1 else ""))
+        added.append((word, Annotated[str, tyro.conf.arg(help=text)], " and ".join(names)))
     options = dataclasses.make_dataclass(
         "TrainOptions",
         [(word, kind, field(default=name)) for word, kind, name in added],

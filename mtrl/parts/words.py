@@ -85,6 +85,23 @@ def _renamed(part: Choice, name: str) -> Choice:
         raise UserError(f"'{name}' is a {others[0]}, not a {word}: give {option(others[0])} {name}") from None
 
 
+def owners_of(config: RunConfig, name: str) -> list[str]:
+    """Registered parts that have a setting which the part in that place has not.
+
+    Args:
+        config: A configuration.
+        name: Dotted name of the setting, such as `algorithm.actor.experts`.
+    """
+    *path, setting = name.split(".")
+    part: Any = config
+    for field in path:
+        part = getattr(part, field, None)
+    if not isinstance(part, PartConfig):
+        return []
+    configs = {other: part.kind.get(other).config for other in part.kind}
+    return [other for other, found in configs.items() if setting in {field.name for field in dataclasses.fields(found)}]
+
+
 def describe_agent(config: RunConfig, preset: RunConfig) -> str:
     """What an agent is called: its preset, and the parts that the preset does not have, such as `mtmhsac+moore`.
 
