@@ -5,11 +5,12 @@
 
 import ast
 import dataclasses
+import itertools
 from pathlib import Path
 
 import pytest
 import torch
-from agent_toys import CPU, batch_of, problem, small
+from agent_toys import CPU, batch_of, problem, setting, small
 
 from mtrl.agents.sac import SAC, _Update
 from mtrl.algorithm import AGENTS
@@ -40,6 +41,16 @@ FAULTS = {
         HERE,
         ["test_presets_tell_tasks_apart", "test_presets_have_a_temperature_for_each_task"],
     ),
+    "projections in one order for all tasks, and off themselves": (
+        HERE,
+        ["test_projections_of_each_task_have_an_order_of_their_own"],
+    ),
+    "first losses overwritten, learned weights lost, a step of a millionth": (
+        HERE,
+        ["test_learned_weights_remember_first_losses_and_are_kept"],
+    ),
+    "the last task never drawn": (HERE, ["test_every_task_is_drawn"]),
+    "a norm divided by its bound instead of brought to it": (HERE, ["test_a_bargain_is_as_long_as_its_bound_allows"]),
     "parts restored from the place of another": (HERE, ["test_every_part_is_restored_from_its_own_place"]),
     "goals frozen at the first one": (HERE, ["test_goals_are_drawn_anew_each_episode"]),
     "horizons of 150 or 200 steps compared with 500": (HERE, ["test_episodes_last_five_hundred_steps"]),
@@ -319,3 +330,63 @@ def test_values_are_not_clipped():
     update = _Update(agent._grouped(far))
     assert (agent.critic_objective(update).losses(None) > 1e11).all()
     assert split_parameters(agent.critics).specific
+
+
+def combiner_of(name, num_tasks, **changes):
+    config = dataclasses.replace(CombinerConfig().renamed(name), **changes)
+    return config.build(setting(num_tasks), config)
+
+
+def projected(gradients, orders):
+    """PCGrad of one choice of orders, literally."""
+    result = []
+    for own, order in zip(gradients, orders, strict=True):
+        left = own.clone()
+        for other in order:
+            product = left @ gradients[other]
+            if product < 0:
+                left -= product / gradients[other].square().sum() * gradients[other]
+        result.append(left)
+    return torch.stack(result).mean(dim=0)
+
+
+def test_projections_of_each_task_have_an_order_of_their_own():
+    """Three tasks in conflict, each with two orders of the others: all eight choices come up, and nothing else."""
+    gradients = torch.tensor([[1.0, 0.0, 0.2], [-0.7, 0.9, -0.1], [-0.4, -0.8, 0.5]], dtype=torch.float64)
+    others = [[(1, 2), (2, 1)], [(0, 2), (2, 0)], [(0, 1), (1, 0)]]
+    possible = [projected(gradients, orders) for orders in itertools.product(*others)]
+    combiner, seen = combiner_of("pcgrad", 3), set()
+    for _ in range(100):
+        found = combiner.weights((gradients @ gradients.T).float(), torch.ones(3)).double() @ gradients
+        near = [number for number, one in enumerate(possible) if torch.allclose(found, one, atol=1e-5)]
+        assert near
+        seen |= set(near)
+    assert seen == set(range(8))
+
+
+@torch.no_grad()
+def test_learned_weights_remember_first_losses_and_are_kept():
+    """The first task has learned a hundred times as much since the start as the others, so it comes to weigh less."""
+    combiner, gram = combiner_of("gradnorm", 3), torch.eye(3)
+    first = combiner.weights(gram, torch.ones(3))
+    for _ in range(30):
+        learned = combiner.weights(gram, torch.tensor([0.01, 1.0, 1.0]))
+        assert learned.sum().item() == pytest.approx(1.0, abs=1e-5)
+    assert first.tolist() == pytest.approx([1 / 3] * 3)
+    assert learned[0] < 0.9 * learned[1]
+
+
+def test_every_task_is_drawn():
+    combiner, drawn = combiner_of("cagrad_fast", 6, tasks=2), torch.zeros(6)
+    gram = torch.diag(torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]))
+    for _ in range(100):
+        weights = combiner.weights(gram, torch.ones(6))
+        drawn += (weights - weights.median()).abs() > 1e-6
+    assert (drawn > 0).all()
+
+
+@pytest.mark.parametrize(("bound", "length"), [(0.5, 0.5), (1e12, 3**0.5)])
+def test_a_bargain_is_as_long_as_its_bound_allows(bound, length):
+    gradients = torch.tensor([[3.0, 0.0], [0.5, 0.2], [-1.0, 2.0]])
+    weights = combiner_of("nash", 3, max_norm=bound).weights(gradients @ gradients.T, torch.ones(3))
+    assert (weights @ gradients).norm().item() == pytest.approx(length, rel=1e-3)
