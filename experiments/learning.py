@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=24.0, help="then stop")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("options", nargs="*", help="after --: options of mtrl train for all runs")
+    parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="last: options of `mtrl train`")
     arguments = parser.parse_args()
     agents = [*arguments.agents, *(small_forms() if arguments.gate else [])]
     if not agents:
