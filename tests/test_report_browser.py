@@ -285,9 +285,9 @@ def test_the_pages_statistics_are_those_of_the_library(browser, page):
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory) -> Path:
-    """Twenty agents of five seeds, one of them with a long name."""
+    """Twelve agents of five seeds, one of them with a long name."""
     root = tmp_path_factory.mktemp("crowd")
-    names = [f"method-{index}-small" for index in range(19)] + [
+    names = [f"method-{index}-small" for index in range(11)] + [
         "mtmhsac+soft_modules+hl_gauss+actor-combiner=cagrad_fast"
     ]
     for index, name in enumerate(names):
@@ -318,7 +318,7 @@ def test_many_agents_have_room(browser, crowd, width):
     choose(browser, "#filter-agent", "method-3-small")
     assert list(table(browser)) == ["method-3-small"]
     browser.execute_script("document.getElementById('reset').click()")
-    assert len(table(browser)) == 20
+    assert len(table(browser)) == 12
     assert messages(browser) == []
 
 
