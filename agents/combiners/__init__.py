@@ -2,6 +2,7 @@
 
 from . import (
     cagrad,
+    cagrad_fast,
     fairgrad,
     famo,
     flat_regions,
@@ -18,6 +19,7 @@ from . import (
 
 __all__ = [
     "cagrad",
+    "cagrad_fast",
     "fairgrad",
     "famo",
     "flat_regions",

@@ -92,6 +92,6 @@ def _solve(cosines: torch.Tensor, linear: torch.Tensor, row: torch.Tensor, c: fl
         corner = torch.cat([torch.cat([cosines, -bend[:, None]], 1), torch.cat([-bend, share[None]])[None]])
         return torch.cat([linear + c * bend, (0.5 * c * (1.0 - share))[None]]), c * corner / s
 
-    start = torch.ones_like(row) / row.sum()
+    start = torch.where(row > 0.0, 1.0 / row.clamp(min=1e-300), 1.0) / (row > 0.0).sum()
     size = (start @ cosines @ start).clamp(min=1e-6).sqrt()
-    return minimize(value, derivatives, torch.cat([row, row.new_zeros(1)]), torch.cat([start, size[None]]))
+    return minimize(value, derivatives, torch.cat([row, row.new_zeros(1)]), torch.cat([start, size[None]]), steps=16)

@@ -67,6 +67,6 @@ def shortest(gram: torch.Tensor) -> torch.Tensor:
     def derivatives(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return angles.cosines @ x, angles.cosines
 
-    lengths = minimize(value, derivatives, row, torch.ones_like(row) / row.sum())
+    lengths = minimize(value, derivatives, row, torch.ones_like(row) / row.sum(), steps=12)
     weights = angles.present * lengths / angles.norms
     return weights / weights.sum().clamp(min=1e-300)

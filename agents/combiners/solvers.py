@@ -49,12 +49,11 @@ def minimize(
     derivatives: Callable[[Vector], tuple[Vector, Matrix]],
     row: Vector,
     start: Vector,
-    steps: int = 20,
+    steps: int,
 ) -> Vector:
     """Minimum of a convex function over row . x = 1, x >= 0, by a primal-dual interior-point method with line search.
 
-    The barrier shrinks tenfold at each step that is taken in full, so that a dozen steps reach 1e-9; the others are
-    for problems near which the function has a kink.
+    The barrier shrinks tenfold at each step that is taken in full, so that a dozen steps reach 1e-9.
 
     Args:
         value: Of several points at once.
@@ -66,6 +65,7 @@ def minimize(
     x, dual, count = start, torch.ones_like(start), len(start)
     system = x.new_zeros(count + 1, count + 1)
     system[count, :count], system[:count, count] = row, row
+    lengths = _lengths(x)
     for _ in range(steps):
         gradient, hessian = derivatives(x)
         barrier = 0.1 * (x * dual).mean()
@@ -73,13 +73,13 @@ def minimize(
         right = torch.cat([barrier / x - gradient, (1.0 - row @ x)[None]])
         move = _solve(system, right)[:count]
         dual_move = (barrier - dual * move) / x - dual
-        points = x + _lengths(x, move)[:, None] * move
+        points = x + _longest(x, move) * lengths * move
         x = _lowest(points, value(points) - barrier * points.log().sum(dim=1))
         dual = dual + _longest(dual, dual_move) * dual_move
     return x
 
 
-def balance(cosines: Matrix, cost: Vector, power: float, steps: int = 20) -> Vector:
+def balance(cosines: Matrix, cost: Vector, power: float, steps: int = 12) -> Vector:
     """The only y > 0 with cosines @ y = cost * y^(-power): the minimum of a convex function, by Newton's method.
 
     The function is y . cosines @ y / 2 - sum_i cost_i F(y_i) with F' = y^(-power); after each step y is scaled to
@@ -100,11 +100,11 @@ def balance(cosines: Matrix, cost: Vector, power: float, steps: int = 20) -> Vec
     def scaled(y: torch.Tensor) -> torch.Tensor:
         return y * ((cost * y ** (1.0 - power)).sum() / (y @ matrix @ y)) ** (1.0 / (1.0 + power))
 
-    y = scaled(cost ** (1.0 / (1.0 + power)))
+    y, lengths = scaled(cost ** (1.0 / (1.0 + power))), _lengths(cost)
     for _ in range(steps):
         slope = cost * y**-power
         move = _solve(matrix + torch.diag(power * slope / y), slope - matrix @ y)
-        points = y + _lengths(y, move)[:, None] * move
+        points = y + _longest(y, move) * lengths * move
         y = scaled(_lowest(points, value(points)))
     return y
 
@@ -120,10 +120,10 @@ def _longest(x: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
     return (TO_THE_EDGE * bounds.amin()).clamp(max=1.0)
 
 
-def _lengths(x: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
-    """Steps among which a line search chooses: the longest, halves of it, and none."""
-    powers = torch.arange(12, dtype=x.dtype, device=x.device)
-    return _longest(x, move) * torch.where(powers < 11.0, 0.5**powers, 0.0)
+def _lengths(x: torch.Tensor) -> torch.Tensor:
+    """`[point, 1]`, shares of a step among which a line search chooses: all of it, halves of that, and none."""
+    powers = torch.arange(12, dtype=x.dtype, device=x.device)[:, None]
+    return torch.where(powers < 11.0, 0.5**powers, 0.0)
 
 
 def _lowest(points: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

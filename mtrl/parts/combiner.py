@@ -6,12 +6,13 @@ one gives a direction d = sum_i w_i g_i whose weights follow from the scalar pro
 
 import abc
 import copy
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from torch import nn
 
 from mtrl.registry import Registry
@@ -21,6 +22,7 @@ from .network import TaskParameters, split_parameters
 from .part import Part, PartConfig, PerTask
 
 Gram = Float32[torch.Tensor, "task task"]
+Named = dict[str, torch.Tensor]
 COMBINERS: Registry[Part[Any]] = Registry("combiner")
 
 
@@ -50,8 +52,9 @@ class TaskGradients:
     def gram(self) -> Gram:
         """Scalar products g_i . g_j of the tasks' gradients over shared parameters."""
         rows = [gradient.flatten(1) for gradient in self.shared.values()]
-        none = self.losses.new_zeros(len(self.losses), len(self.losses))
-        return torch.stack([row @ row.T for row in rows] or [none]).sum(dim=0)
+        if not rows:
+            return self.losses.new_zeros(len(self.losses), len(self.losses))
+        return torch.stack([row @ row.T for row in rows]).sum(dim=0)
 
 
 @dataclass(frozen=True)
@@ -77,21 +80,48 @@ class Objective:
         Args:
             parameters: Where; None: at the network's own parameters.
         """
-        if parameters is None:
-            own = split_parameters(self.network)
-            expanded = {name: value.detach().expand(self.num_tasks, *value.shape) for name, value in own.shared.items()}
-            parameters = TaskParameters(expanded, {name: value.detach() for name, value in own.specific.items()})
-        leaves = TaskParameters(
-            {name: value.detach().requires_grad_() for name, value in parameters.shared.items()},
-            {name: value.detach().requires_grad_() for name, value in parameters.specific.items()},
-        )
+        parameters = self._own_parameters(self.num_tasks) if parameters is None else parameters
+        losses, shared, _, specific = self._differentiate(parameters)
+        return TaskGradients(losses, shared, specific)
+
+    def some_gradients(self, order: Int64[torch.Tensor, " task"], count: int) -> TaskGradients:
+        """Gradients of some tasks' losses, and of the sum of all others', in one backward pass.
+
+        It takes the memory of the tasks asked for, not of all.
+
+        Args:
+            order: All tasks, in any order.
+            count: The first so many are asked for; less than all.
+
+        Returns:
+            Losses of all tasks in their own order; gradients in `shared` of the first tasks of `order`, and then one
+            of the sum of all others.
+        """
+        own = split_parameters(self.network)
+        others = {name: value.detach() for name, value in own.shared.items()}
+        given = dataclasses.replace(self._own_parameters(count), order=order, others=others)
+        losses, shared, rest, specific = self._differentiate(given)
+        rows = {name: torch.cat([gradient, rest[name][None]]) for name, gradient in shared.items()}
+        return TaskGradients(losses, rows, specific)
+
+    def _own_parameters(self, count: int) -> TaskParameters:
+        """The network's own, the same for so many tasks."""
+        own = split_parameters(self.network)
+        expanded = {name: value.detach().expand(count, *value.shape) for name, value in own.shared.items()}
+        return TaskParameters(expanded, own.specific)
+
+    def _differentiate(self, at: TaskParameters) -> tuple[PerTask, Named, Named, Named]:
+        """Losses, and the derivatives of their sum by `shared`, `others` and `specific`."""
+        leaves, every = [], []
+        for part in (at.shared, at.others, at.specific):
+            leaves.append({name: value.detach().requires_grad_() for name, value in part.items()})
+            every += leaves[-1].values()
+        given = dataclasses.replace(at, shared=leaves[0], others=leaves[1], specific=leaves[2])
         with torch.enable_grad():
-            losses = self.losses(leaves)
-        every = [*leaves.shared.values(), *leaves.specific.values()]
-        gradients = torch.autograd.grad(losses.sum(), every, materialize_grads=True)
-        count = len(leaves.shared)
-        shared = dict(zip(leaves.shared, gradients[:count], strict=True))
-        return TaskGradients(losses.detach(), shared, dict(zip(leaves.specific, gradients[count:], strict=True)))
+            losses = self.losses(given)
+        gradients = iter(torch.autograd.grad(losses.sum(), every, materialize_grads=True))
+        shared, others, specific = ({name: next(gradients) for name in part} for part in leaves)
+        return losses.detach(), shared, others, specific
 
 
 class Combiner(nn.Module, abc.ABC):

@@ -169,10 +169,14 @@ class TaskParameters:
     Attributes:
         shared: Name to `[task, *shape]`.
         specific: Name to a parameter of `TaskSpecific` modules, `[copies, task, ...]`, whose rows are the tasks' own.
+        order: None, or `[task]`: the first of these tasks, as many as there are rows in `shared`, have those.
+        others: Name to `[*shape]`, what all further tasks of `order` share.
     """
 
     shared: dict[str, torch.Tensor]
     specific: dict[str, torch.Tensor]
+    order: Int64[torch.Tensor, " task"] | None = None
+    others: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
 
 def split_parameters(network: nn.Module) -> TaskParameters:
@@ -211,4 +215,12 @@ def call_network(
         given = {**shared, **parameters.specific}
         return torch.func.functional_call(network, given, (rows.unsqueeze(0), task.unsqueeze(0))).squeeze(1)
 
-    return torch.func.vmap(call, out_dims=1)(parameters.shared, x, task_id)
+    each = torch.func.vmap(call, out_dims=1)
+    if parameters.order is None:
+        return each(parameters.shared, x, task_id)
+    count = len(next(iter(parameters.shared.values())))
+    first, rest = parameters.order[:count], parameters.order[count:]
+    given = {**parameters.others, **parameters.specific}
+    together = torch.func.functional_call(network, given, (x[rest], task_id[rest]))
+    outputs = torch.cat([each(parameters.shared, x[first], task_id[first]), together], dim=1)
+    return outputs[:, parameters.order.argsort()]
