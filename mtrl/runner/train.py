@@ -16,6 +16,7 @@ from mtrl.config import RunConfig, differences, to_dict
 from mtrl.errors import UserError
 from mtrl.goals import GoalSet
 from mtrl.logger.console import say
+from mtrl.memory import keep_freed_memory
 from mtrl.run_folder import read_json, to_json, write_atomically
 from mtrl.runner.experiment import Experiment, prepare, read_experiment
 from mtrl.runner.off_policy import OffPolicyLoop
@@ -105,6 +106,7 @@ def _run(experiment: Experiment) -> None:
         return
     if experiment.device.type == "cpu":
         torch.set_num_threads(1)  # more are slower: the networks are small, and workers need the other cores
+        keep_freed_memory()
     torch.manual_seed(experiment.config.seed)
     agent = experiment.build_agent()
     _write_beginning(experiment, agent)
