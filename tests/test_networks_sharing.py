@@ -287,7 +287,7 @@ def test_a_tasks_loss_touches_no_other_tasks_own_parameters(name):
 @pytest.mark.parametrize("name", list(NETWORKS))
 @pytest.mark.parametrize("rank", [0, 2])
 def test_batched_gradients_of_tasks_are_those_of_separate_backward_passes(name, rank):
-    network = shaken(network_of(name, adapters=AdapterConfig(rank), input_norm=True))
+    network = shaken(network_of(name, adapters=AdapterConfig(rank), input_norm=True, layer_norm=rank > 0))
     x, task_id = torch.randn(4, 5, 6, dtype=torch.float64), torch.arange(4)
 
     def losses(parameters):
