@@ -31,11 +31,11 @@ def reason_of(error: Exception) -> str:
 
 
 def record_on_cuda(work: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], object]:
-    """Records work on the current CUDA device; see `Recorder`."""
+    """Records work on the CUDA device of the first generator; see `Recorder`."""
     graph = torch.cuda.CUDAGraph()
     for generator in generators:
         graph.register_generator_state(generator)
-    with without_garbage_collection(), torch.cuda.graph(graph):
+    with without_garbage_collection(), torch.cuda.device(generators[0].device), torch.cuda.graph(graph):
         work()
     return graph.replay
 
@@ -60,7 +60,7 @@ class Recorded:
     Args:
         name: For messages.
         function: Tensors by name to tensors by name, of the same shapes at every call.
-        generators: All that it draws from.
+        generators: All that it draws from; at least one.
         record: How it is recorded.
 
     Attributes:
