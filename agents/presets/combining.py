@@ -1,5 +1,7 @@
 """Methods that differ in how the losses or gradients of tasks become one update, over the network of mtmhsac."""
 
+from typing import Any
+
 from mtrl.parts.combiner import CombinerConfig
 
 from ..combiners.cagrad import CAGradConfig
@@ -14,7 +16,7 @@ CRITIC_ONLY = "The critics alone, as in published runs: their losses are never n
 
 
 def _method(name: str, description: str, source: str, config: CombinerConfig, *, critic_only: bool = False) -> Method:
-    changes = {"critic_combiner": config} if critic_only else combined(config)
+    changes: dict[str, Any] = {"critic_combiner": config} if critic_only else combined(config)
     notes = CRITIC_ONLY if critic_only else BOTH_SIDES
     return Method(name, description, f"{source}; {PLUS}", SACConfig(**changes), changes, notes)
 

@@ -65,11 +65,11 @@ class Method:
         )
 
 
-def both(config: PartConfig) -> dict[str, PartConfig]:
+def both(config: PartConfig) -> dict[str, Any]:
     """The same network for actor and critics."""
     return {"actor": config, "critic": config}
 
 
-def combined(config: PartConfig) -> dict[str, PartConfig]:
+def combined(config: PartConfig) -> dict[str, Any]:
     """The same combiner for actor and critics."""
     return {"actor_combiner": config, "critic_combiner": config}
