@@ -3,7 +3,7 @@
 import pytest
 import torch
 from operations import record_operations
-from pair_probe import CPU, TASKS, batch, pair_agent
+from pair_probe import CPU, LAST, TASKS, batch, pair_agent
 
 from mtrl.algorithm import Step
 from mtrl.graphs import Recorded
@@ -23,7 +23,7 @@ def step(number):
     generator = torch.Generator().manual_seed(number)
     rows = 2 * TASKS
     ended = torch.full((rows,), number % 3 == 2)
-    numbers = (torch.rand(rows, 1, generator=generator) for _ in range(2))
+    numbers = (torch.rand(rows, width, generator=generator) for width in (len(LAST), 1))
     return Step(*numbers, torch.rand(rows, generator=generator), ended, ended, torch.arange(TASKS).repeat_interleave(2))
 
 
