@@ -4,11 +4,12 @@ Ha et al., "HyperNetworks", ICLR 2017; in reinforcement learning Sarafian et al.
 "Hypernetworks in Meta-Reinforcement Learning", CoRL 2022. With the task's code z (an embedding, the task's id, or what
 is known of the task) and a perceptron T of `depth` layers of `width` units with F numbers at its end:
 
-    e = sqrt(F) t / |t|,  t = T(z)
-    W_l = G_l e + H_l                  weights and bias of layer l of the main network
+    e = t / |t|,  t = T(z)
+    W_l = sum_f G_lf e_f + H_l         weights of layer l of the main network, its bias likewise
 
-With H_l = 0 the weights have the variance of a plain network's (hyperfan-in, Chang et al., ICLR 2020): that of G_l is
-it divided by F, since |e|^2 = F. With G_l = 0 all tasks begin with one network (Bias-HyperInit, Beck et al., 2022).
+With H_l = 0 they begin with the variance of a plain network's (hyperfan-in, Chang et al., ICLR 2020), which is that of
+G_l, since |e| = 1; that also keeps the optimiser's steps from adding up over F. With G_l = 0 all tasks
+begin with one network (Bias-HyperInit, Beck et al., 2022).
 """
 
 import itertools
@@ -88,9 +89,8 @@ class Hypernet(Network):
     def generated(self, task_id: GroupTasks) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Weight `[copies, group, in, out]` and bias `[copies, group, 1, out]` of each layer of the main network."""
         code = self.code(task_id).expand(self.copies, -1, -1).unsqueeze(2)
-        features = self.last(self.trunk(code)).squeeze(2)
-        length = math.sqrt(features.shape[-1])
-        return [layer(length * nn.functional.normalize(features, dim=-1)) for layer in self.layers]
+        features = nn.functional.normalize(self.last(self.trunk(code)).squeeze(2), dim=-1)
+        return [layer(features) for layer in self.layers]
 
 
 class GeneratedLayer(nn.Module):
@@ -115,14 +115,10 @@ class GeneratedLayer(nn.Module):
         super().__init__()
         self.sizes, features = sizes, config.features
         fan_in, fan_out = sizes
-        bound = he_bound(fan_in) if scale is None else scale
-        drawn, drawn_from = ("base", 1) if config.same_start else ("directions", features)
-        weights = {
-            "base": torch.zeros(copies, 1, fan_in * fan_out),
-            "directions": torch.zeros(copies, features, fan_in * fan_out),
-        }
-        weights[drawn] = uniform(tuple(weights[drawn].shape), bound / math.sqrt(drawn_from), generator).detach()
-        self.base, self.directions = nn.Parameter(weights["base"]), nn.Parameter(weights["directions"])
+        drawn = uniform((copies, features, fan_in * fan_out), he_bound(fan_in) if scale is None else scale, generator)
+        zeros = torch.zeros(copies, features, fan_in * fan_out)
+        self.directions = nn.Parameter(zeros) if config.same_start else drawn
+        self.base = nn.Parameter((drawn.detach() if config.same_start else zeros)[:, :1].clone())
         self.bias_base = nn.Parameter(torch.zeros(copies, 1, fan_out))
         self.bias_directions = nn.Parameter(torch.zeros(copies, features, fan_out))
 
