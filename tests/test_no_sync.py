@@ -154,18 +154,19 @@ def test_what_does_not_wait_is_let_through_and_afterwards_everything_is():
     assert x.detach().to("cpu").numpy().tolist() == x.tolist()
 
 
-@pytest.mark.parametrize("n_step", [1, 3])
-@pytest.mark.parametrize("combiner", list(COMBINERS))
-def test_the_loop_does_not_wait_between_reports(n_step, combiner):
+@pytest.mark.parametrize(("combiner", "n_step"), [("mean", 3), *((name, 1) for name in COMBINERS)])
+def test_the_loop_does_not_wait_between_reports(combiner, n_step):
     config = CombinerConfig().renamed(combiner)
-    loop = loop_of(DeviceEnv(), n_step=n_step, actor_combiner=config, critic_combiner=config, anneal_updates=10)
+    rate = 2.0 if combiner == "mean" else 0.25  # watching thousands of operations takes its time
+    changes = {"n_step": n_step, "actor_combiner": config, "critic_combiner": config, "anneal_updates": 10}
+    loop = loop_of(DeviceEnv(), rate, **changes)
     while loop.vector_steps % EVERY or loop.updates < 5:
         loop.advance()  # also makes what is made at the first update
     before, seen = loop.updates, dict(loop.statistics._recent)
     with no_sync():
         for _ in range(EVERY - 1):
             loop.advance()
-    assert loop.updates == before + 2 * (EVERY - 1)
+    assert loop.updates - before == pytest.approx(rate * (EVERY - 1), abs=0.9)
     assert all(len(seen[task.name]) for task in loop.env.tasks)
     with pytest.raises(HostWaitsError, match="cpu"), no_sync():
         loop.advance()  # the report
