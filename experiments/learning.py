@@ -27,6 +27,8 @@ from mtrl.algorithm import AGENTS
 KEPT = ("config.json", "goals.json", "eval.jsonl", "metrics.jsonl", "DONE")
 """Files of a run that the dashboard reads."""
 RESULTS = Path(__file__).parent / "results"
+POLL = 0.5
+"""Seconds between looks at what runs."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,9 @@ def run_all(jobs: list[Job], slots: int, seconds: float, results: Path) -> list[
                 if process.returncode not in (0, 130):
                     failed.append(job)
                 print(f"{job.suite} {job.agent} seed {job.seed}: {outcome(job)}", flush=True)
-            time.sleep(1.0)
+            time.sleep(POLL)
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on")
     finally:
         stop(running)
         for process, job in running.items():

@@ -1,0 +1,31 @@
+"""The script that trains many agents: what is finished is not run again, and what the dashboard reads is kept."""
+
+import learning
+
+from mtrl.report import compare
+
+TINY = (
+    "--steps-per-task 40 --warmup-steps 16 --slots-per-task 4 --replay.capacity-per-task 100 --evaluation.every 0 "
+    "--evaluation.final-goals 1 --tracking.wandb off --algorithm.batch-per-task 4 --algorithm.actor.width 8 "
+    "--algorithm.critic.width 8"
+)
+
+
+def test_every_small_form_is_found():
+    names = learning.small_forms()
+    assert names[0] == "quick" and {"moore-small", "pcgrad-small", "brc-small"} < set(names)
+
+
+def test_runs_are_kept_and_not_repeated(tmp_path, capsys):
+    runs, results = tmp_path / "runs", tmp_path / "results"
+    good = learning.Job("reach-v3", "mtsac-small", 0, tuple(TINY.split()), runs / "good")
+    bad = learning.Job("reach-v3", "mtsac-small", 1, ("--gama", "1"), runs / "bad")
+    assert learning.run_all([good, bad], 2, 600.0, results) == [bad]
+    assert "done, success" in capsys.readouterr().out
+    kept = results / "reach-v3" / "mtsac-small" / "seed-0"
+    assert {path.name for path in kept.iterdir()} == set(learning.KEPT)
+    assert "did you mean" in bad.log.read_text()
+    compare(results, tmp_path / "report.html")
+    assert "mtsac-small" in (tmp_path / "report.html").read_text()
+    assert learning.run_all([good], 2, 600.0, results) == []
+    assert capsys.readouterr().out == ""
