@@ -152,6 +152,6 @@ def _peak(profiler: profile) -> float:
         if event.name() == MARK:
             counting = True
         elif event.name() == "[memory]":
-            held += event.nbytes()
+            held += event.nbytes()  # pyright: ignore[reportAttributeAccessIssue] - torch's stubs lack it
             most = max(most, held) if counting else most
     return float(most)
