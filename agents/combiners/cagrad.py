@@ -68,12 +68,12 @@ def conflict_averse(gram: torch.Tensor, mean: torch.Tensor, among: torch.Tensor,
     least = torch.where(among > 0.0, angles.norms, torch.inf).amin().clamp(max=1e300)
     row = torch.where(among.sum() > 0.0, among * least / angles.norms, 1.0)
     pull = angles.cosines @ (mean * angles.present * angles.norms / largest)
-    length = (mean @ gram @ mean).clamp(min=0.0).sqrt() / largest
+    length = (mean @ (gram @ mean)).clamp(min=0.0).sqrt() / largest
     linear = torch.where(among > 0.0, pull / length.clamp(min=1e-12), 1.0)  # the others are best left at 0
     cosines = angles.cosines * torch.outer(among, among)
     solution = _solve(cosines, linear, row, c)
     lengths = solution[:-1] * among
-    size = torch.maximum(solution[-1], (lengths @ cosines @ lengths).clamp(min=0.0).sqrt())
+    size = torch.maximum(solution[-1], (lengths @ (cosines @ lengths)).clamp(min=0.0).sqrt())
     return (mean + c * length * largest * lengths / angles.norms / size) / (1.0 + c * c)
 
 
@@ -93,5 +93,5 @@ def _solve(cosines: torch.Tensor, linear: torch.Tensor, row: torch.Tensor, c: fl
         return torch.cat([linear + c * bend, (0.5 * c * (1.0 - share))[None]]), c * corner / s
 
     start = torch.where(row > 0.0, 1.0 / row.clamp(min=1e-300), 1.0) / (row > 0.0).sum()
-    size = (start @ cosines @ start).clamp(min=1e-6).sqrt()
+    size = (start @ (cosines @ start)).clamp(min=1e-6).sqrt()
     return minimize(value, derivatives, torch.cat([row, row.new_zeros(1)]), torch.cat([start, size[None]]), steps=16)

@@ -57,7 +57,7 @@ class Nash(GradientCombiner):
         kept = self.get_buffer("kept")
         if self._updates % self.every == 0:
             weights = bargain(gram)
-            norm = (weights @ gram.double() @ weights).clamp(min=0.0).sqrt()
+            norm = (weights @ (gram.double() @ weights)).clamp(min=0.0).sqrt()
             kept.copy_(weights * (self.max_norm / norm.clamp(min=1e-300)).clamp(max=1.0))
         self._updates += 1
         return kept.clone()

@@ -98,7 +98,7 @@ def balance(cosines: Matrix, cost: Vector, power: float, steps: int = 12) -> Vec
         return 0.5 * (points @ matrix * points).sum(dim=1) - (cost * gain).sum(dim=1)
 
     def scaled(y: torch.Tensor) -> torch.Tensor:
-        return y * ((cost * y ** (1.0 - power)).sum() / (y @ matrix @ y)) ** (1.0 / (1.0 + power))
+        return y * ((cost * y ** (1.0 - power)).sum() / (y @ (matrix @ y))) ** (1.0 / (1.0 + power))
 
     y, lengths = scaled(cost ** (1.0 / (1.0 + power))), _lengths(cost)
     for _ in range(steps):
