@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 import torch
-from pair_probe import learn, mistakes, pair_agent
+from pair_probe import learned
 
 from mtrl.agents.sac import SAC
 from mtrl.parts.combiner import COMBINERS
@@ -30,13 +30,13 @@ PAIRS = [parts for kinds in itertools.combinations(KINDS, 2) for parts in choice
 
 @pytest.mark.parametrize("parts", PAIRS, ids=named)
 def test_every_pair_learns(parts):
-    assert mistakes(learn(pair_agent(**parts))) == []
+    assert learned(**parts) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parts", choices(*KINDS), ids=named)
 def test_every_triple_learns(parts):
-    assert mistakes(learn(pair_agent(**parts))) == []
+    assert learned(**parts) == []
 
 
 def learned_with(sabotage, part, monkeypatch):
@@ -56,7 +56,7 @@ def learned_with(sabotage, part, monkeypatch):
         return step(self, name, network, objective)
 
     monkeypatch.setattr(SAC, "_step", sabotaged)
-    return mistakes(learn(pair_agent()))
+    return learned()
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,7 @@ def learned_with(sabotage, part, monkeypatch):
         ("actor", torch.zeros_like),
         ("actor", lambda gradient: gradient.flip(-2)),
     ],
+    ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", "").strip("<>"),
 )
 def test_the_probe_finds_wrong_gradients(part, sabotage, monkeypatch):
     assert learned_with(sabotage, part, monkeypatch)

@@ -1,0 +1,58 @@
+"""Compiled updates equal plain ones within rounding, and are compiled once."""
+
+import shutil
+
+import pytest
+import torch
+from pair_probe import batch, pair_agent
+from torch._dynamo.utils import counters
+
+from mtrl.parts.combiner import COMBINERS
+from mtrl.parts.critic import CRITICS
+from mtrl.parts.network import NETWORKS
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+EQUAL = 1e-4
+"""Largest difference after three updates, for numbers of size 1."""
+ALL = [
+    {kind: name}
+    for kind, registry in (("network", NETWORKS), ("critic", CRITICS), ("combiner", COMBINERS))
+    for name in registry
+]
+
+
+def difference(one, other):
+    return max(float(((one[name] - other[name]).abs() / (1.0 + one[name].abs())).max()) for name in one)
+
+
+def compare(updates, **parts):
+    torch._dynamo.reset()
+    counters.clear()
+    plain, fast = pair_agent(**parts), pair_agent(**parts)
+    fast.compile()
+    generator = torch.Generator().manual_seed(0)
+    for number in range(updates):
+        given = batch(generator)
+        reports = plain.update(given), fast.update(given)
+        if number < 3:
+            assert difference(*reports) < EQUAL
+            assert difference(plain.weights(), fast.weights()) < EQUAL
+            graphs = counters["stats"]["unique_graphs"]
+    assert counters["stats"]["unique_graphs"] == graphs  # none since the third update
+    resumed = pair_agent(**parts)
+    resumed.compile()
+    resumed.load_weights(fast.weights())
+    resumed.set_state(fast.get_state())
+    given = batch(generator)
+    assert difference(fast.update(given), resumed.update(given)) < EQUAL
+    return counters["stats"]["unique_graphs"]
+
+
+def test_compiled_updates_equal_plain_ones_and_are_compiled_once():
+    assert compare(10, network="multi_head", critic="popart", combiner="pcgrad") <= 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", ALL, ids=lambda parts: "-".join(parts.values()))
+def test_compiled_updates_equal_plain_ones_for_every_part(parts):
+    assert compare(50, **parts) <= 10
