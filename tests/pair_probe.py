@@ -30,11 +30,11 @@ BOUNDS = {"constant": 0.5, "slope": 0.75, "slope before": 0.75, "before": 0.5, "
 """How far answers may be off."""
 
 
-def fitted(config: Any) -> Any:
+def fitted(config: Any, **bins: Any) -> Any:
     """Settings of a part with small widths, and bins over the values that there are."""
     names = [field.name for field in dataclasses.fields(config)]
     small = {name: WIDTH for name in names if name.endswith("width")}
-    return dataclasses.replace(config, **small, **{name: BINS[name] for name in names if name in BINS})
+    return dataclasses.replace(config, **small, **{name: value for name, value in bins.items() if name in names})
 
 
 def pair_agent(
@@ -46,7 +46,7 @@ def pair_agent(
     config = SACConfig(
         actor=size,
         critic=size,
-        value=fitted(CriticConfig().renamed(critic)),
+        value=fitted(CriticConfig().renamed(critic), **BINS),
         actor_combiner=combining,
         critic_combiner=combining,
         batch_per_task=SAMPLES,
@@ -95,11 +95,18 @@ def learn(agent: SAC) -> SAC:
     may have driven it to where its actions hardly change.
     """
     generator = torch.Generator().manual_seed(1)
-    second = SAC(agent.config, agent.problem)
     update(agent, generator, ("constant", "slope", "slope before"))
-    second.load_weights({**agent.weights(), **{k: v for k, v in second.weights().items() if k.startswith("actor.")}})
+    second = with_the_critics_of(agent)
     update(second, generator, tuple(BOUNDS))
     return second
+
+
+def with_the_critics_of(agent: SAC) -> SAC:
+    """An agent that has learned nothing but the critics."""
+    fresh = SAC(agent.config, agent.problem)
+    actor = {name: value for name, value in fresh.weights().items() if name.startswith("actor.")}
+    fresh.load_weights({**agent.weights(), **actor})
+    return fresh
 
 
 def update(agent: SAC, generator: torch.Generator, names: tuple[str, ...]) -> None:
