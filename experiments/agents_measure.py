@@ -12,8 +12,9 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from mtrl.agents.sac import SAC
 from mtrl.algorithm import Batch
+from mtrl.graphs import Recorded
 
-WARM_UPS = 5
+WARM_UPS = {"eager": 1, "compiled": 2, "graph": Recorded.WARM_UPS + 2}
 """Updates before any is counted: compiling, recording, what optimisers allocate."""
 LEAST_ROUNDS = 3
 TURN = 0.25
@@ -51,7 +52,7 @@ class Runner:
         if mode == "graph":
             agent.record()
         runner = cls(candidate, agent, candidate.batch(device))
-        runner.run(WARM_UPS)
+        runner.run(WARM_UPS[mode])
         runner.began = time.perf_counter() - begun
         runner.turn = max(1, round(TURN / runner.run(1)))
         return runner
@@ -135,8 +136,7 @@ def peak_memory(candidate: Candidate, mode: str, device: torch.device) -> float:
         agent, batch = candidate.build(device), candidate.batch(device)
         if mode == "compiled":
             agent.compile()
-        for _ in range(2):
-            agent.update(batch)
+        agent.update(batch)
         with record_function(MARK):
             agent.update(batch)
     return _peak(profiler)
