@@ -16,9 +16,9 @@ import torch
 import warp
 from gpu_cases import Loop, PolicyLoop, clock, synchronize
 
+from mtrl.graphs import without_garbage_collection
 from mtrl.scenes.warp import physics
 from mtrl.scenes.warp.group import WarpGroup
-from mtrl.scenes.warp.program import _without_garbage_collection
 from mtrl.scenes.warp.vector import WarpVectorEnv
 
 STAGES: Mapping[str, tuple[str, ...]] = {
@@ -157,7 +157,7 @@ def _stages_of(group: WarpGroup, device: torch.device, repeats: int) -> Counter[
             for _ in range(repeats):
                 physics.step_and_forward(group.model, group.data, group.frame_skip)
             return _add_up((name, (end - begin) * 1e3 / repeats) for name, begin, end in marks)
-        with _without_garbage_collection(), warp.ScopedCapture(force_module_load=False) as capture:
+        with without_garbage_collection(), warp.ScopedCapture(force_module_load=False) as capture:
             physics.step_and_forward(group.model, group.data, group.frame_skip)
         totals: Counter[str] = Counter()
         for _ in range(repeats):
@@ -229,7 +229,7 @@ def launches(env: WarpVectorEnv) -> list[dict[str, Any]]:
         with (
             warp.ScopedDevice(device),
             _patched(warp, {name: counting(name) for name in names}),
-            _without_garbage_collection(),
+            without_garbage_collection(),
             warp.ScopedCapture(force_module_load=False),
         ):
             group.advance(env._engine.controls)

@@ -360,17 +360,17 @@ def test_tasks_without_a_scene_are_refused():
     from mtrl.tasks import TASKS, TaskDefinition
 
     plain = TaskDefinition(
-        "plain", "Nothing.", lambda _: None, lambda count, seed: np.zeros((count, 1)), 1, 1, 5, "gymnasium"
+        "without-a-scene", "Nothing.", lambda _: None, lambda count, seed: np.zeros((count, 1)), 1, 1, 5, "gymnasium"
     )
-    TASKS.register("plain", plain, "Nothing.")
+    TASKS.register("without-a-scene", plain, "Nothing.")
     try:
         with pytest.raises(UserError, match="has no MuJoCo scene"):
             scene_tasks.make_vector_env(
-                ["plain"], goal_set=GoalSet("train", (np.zeros((1, 1)),)), slots_per_task=1, engine="warp"
+                ["without-a-scene"], goal_set=GoalSet("train", (np.zeros((1, 1)),)), slots_per_task=1, engine="warp"
             )
     finally:
-        del TASKS._entries["plain"]
-        TASKS._descriptions.pop("plain", None)
+        del TASKS._entries["without-a-scene"]
+        TASKS._descriptions.pop("without-a-scene", None)
 
 
 def test_scenes_that_mujoco_warp_cannot_run_are_refused(roll):
