@@ -13,7 +13,7 @@ from ..sac_config import SACConfig
 from .quick import QUICK
 
 META_WORLD_PLUS = "McLean et al., Meta-World+, NeurIPS 2025"
-FULL_COST = "MT10 at 2 M steps/task: days on 2 CPU cores; docs/benchmark-agents.md has the time of an update"
+FULL_COST = "MT10 at 2 M steps/task: days on 2 CPU cores; experiments/bench_agents.py measures an update"
 
 WIDTH, DEPTH = 128, 2
 """Of the networks of small forms."""
