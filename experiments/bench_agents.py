@@ -24,6 +24,7 @@ from agents_measure import measure
 from agents_page import page
 
 from mtrl.errors import UserError
+from mtrl.memory import keep_freed_memory
 from mtrl.provenance import commit, hardware, versions
 
 
@@ -74,6 +75,7 @@ def main() -> None:
     """The command line's work; results are written after every suite and mode."""
     arguments = parsed()
     torch.set_num_threads(1)
+    keep_freed_memory()
     results: dict[str, Any] = {"about": about(arguments), "short": arguments.short, "rows": []}
     for suite in arguments.suites:
         for mode in arguments.modes or modes_of(arguments.device):
