@@ -7,6 +7,7 @@ import torch
 from pair_probe import batch, pair_agent
 from torch._dynamo.utils import counters
 
+from mtrl.compiling import compiled
 from mtrl.parts.combiner import COMBINERS
 from mtrl.parts.critic import CRITICS
 from mtrl.parts.network import NETWORKS
@@ -45,7 +46,7 @@ def compare(updates, **parts):
     resumed.set_state(fast.get_state())
     given = batch(generator)
     assert difference(fast.update(given), resumed.update(given)) < EQUAL
-    return counters["stats"]["unique_graphs"]
+    return graphs
 
 
 def test_compiled_updates_equal_plain_ones_and_are_compiled_once():
@@ -56,3 +57,20 @@ def test_compiled_updates_equal_plain_ones_and_are_compiled_once():
 @pytest.mark.parametrize("parts", ALL, ids=lambda parts: "-".join(parts.values()))
 def test_compiled_updates_equal_plain_ones_for_every_part(parts):
     assert compare(50, **parts) <= 10
+
+
+def test_what_is_compiled_counts_for_itself(monkeypatch):
+    monkeypatch.setattr("mtrl.compiling.VARIANTS", 2)
+
+    def double(x):
+        return 2.0 * x
+
+    torch._dynamo.reset()
+    counters.clear()
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for _ in range(2):
+            fast = compiled(double, "doubling")
+            for size in (3, 4):
+                assert fast(torch.ones(size)).tolist() == [2.0] * size
+    assert counters["stats"]["unique_graphs"] == 4
+    assert not counters["recompile_limit"] and not counters["unimplemented"]
