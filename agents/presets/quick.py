@@ -12,16 +12,17 @@ _network = MultiHeadConfig(width=256, depth=2, layer_norm=True)
 _combiner = CombinerConfig("scale_invariant")
 QUICK = RunConfig(
     agent="quick",
-    steps_per_task=420_000,
+    steps_per_task=210_000,
     slots_per_task=16,
     warmup_steps=2_400,
     replay=ReplayConfig(capacity_per_task=150_000),
-    evaluation=EvaluationConfig(every=60_000, goals=10),
+    evaluation=EvaluationConfig(every=35_000, goals=10),
     algorithm=SACConfig(
         actor=_network,
         critic=_network,
         actor_combiner=_combiner,
         critic_combiner=_combiner,
+        normalize_obs=True,
         batch_per_task=64,
         gamma=0.97,
         actor_learning_rate=1e-3,
@@ -29,8 +30,8 @@ QUICK = RunConfig(
         temperature_learning_rate=1e-3,
         initial_temperature=0.1,
         target_entropy_per_action=-0.5,
-        anneal_after=16_000,
-        anneal_updates=9_000,
+        anneal_after=9_000,
+        anneal_updates=4_000,
     ),
 )
 AGENTS.register(
