@@ -12,7 +12,7 @@ _network = MultiHeadConfig(width=256, depth=2, layer_norm=True)
 _combiner = CombinerConfig("scale_invariant")
 QUICK = RunConfig(
     agent="quick",
-    steps_per_task=210_000,
+    steps_per_task=140_000,
     slots_per_task=16,
     warmup_steps=2_400,
     replay=ReplayConfig(capacity_per_task=150_000),
@@ -25,13 +25,14 @@ QUICK = RunConfig(
         normalize_obs=True,
         batch_per_task=64,
         gamma=0.97,
+        n_step=3,
         actor_learning_rate=1e-3,
         critic_learning_rate=1e-3,
         temperature_learning_rate=1e-3,
         initial_temperature=0.1,
         target_entropy_per_action=-0.5,
-        anneal_after=9_000,
-        anneal_updates=4_000,
+        anneal_after=5_500,
+        anneal_updates=3_000,
     ),
 )
 AGENTS.register(

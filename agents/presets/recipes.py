@@ -77,7 +77,7 @@ ARS = Method(
         "scale": ScaleConfig("balance"),
         "actor_reduction": "first",
         "spread": "softplus",
-        "reset_every": 110_000,
+        "reset_every": 75_000,
         "anneal_after": 0,
         "anneal_updates": 0,
         **MEAN,
