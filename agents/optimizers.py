@@ -1,52 +1,57 @@
-"""The optimisers of soft actor-critic and their learning rates."""
+"""Optimisers and their learning rates."""
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from mtrl.graphs import make_recordable
 from mtrl.types import State
 
-from .sac_config import SACConfig
 
-FINAL_LEARNING_RATE = 0.1
-"""What is left of the learning rates after annealing."""
+@dataclass(frozen=True)
+class Learned:
+    """What one optimiser learns, and how.
+
+    Attributes:
+        parameters: They.
+        rate: Step size at first.
+        epsilon: Adam's.
+        weight_decay: Decoupled decay.
+        beta: Decay of the mean gradient.
+    """
+
+    parameters: Sequence[torch.Tensor]
+    rate: float
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    beta: float = 0.9
 
 
 class Optimizers:
-    """AdamW of actor and critics, Adam of the log temperatures.
+    """AdamW for each part of an agent.
 
     Learning rates are numbers on the device, so that a recorded update follows them.
 
     Args:
-        config: Learning rates, decay and annealing.
-        parameters: What `actor`, `critic` and `temperature` learn.
+        learned: What each of them learns, by name.
     """
 
-    def __init__(self, config: SACConfig, parameters: Mapping[str, Sequence[torch.Tensor]]) -> None:
-        self._config = config
-        self._initial = {
-            "actor": config.actor_learning_rate,
-            "critic": config.critic_learning_rate,
-            "temperature": config.temperature_learning_rate,
-        }
-        self._rates = {
-            name: torch.full((), rate, device=parameters[name][0].device) for name, rate in self._initial.items()
-        }
-        self._all: dict[str, torch.optim.Optimizer] = {
+    def __init__(self, learned: Mapping[str, Learned]) -> None:
+        self._learned = dict(learned)
+        self.rates = {name: torch.full((), one.rate, device=one.parameters[0].device) for name, one in learned.items()}
+        self._all = {
             name: torch.optim.AdamW(
-                parameters[name],
-                self._rates[name],
-                eps=config.adam_epsilon,
-                weight_decay=config.weight_decay,
+                list(one.parameters),
+                self.rates[name],
+                (one.beta, 0.999),
+                eps=one.epsilon,
+                weight_decay=one.weight_decay,
                 fused=True,
             )
-            for name in ("actor", "critic")
+            for name, one in learned.items()
         }
-        self._all["temperature"] = torch.optim.Adam(
-            parameters["temperature"], self._rates["temperature"], (config.temperature_beta, 0.999), fused=True
-        )
         self._prepare()
 
     def __getitem__(self, name: str) -> torch.optim.Optimizer:
@@ -56,16 +61,12 @@ class Optimizers:
     def _prepare(self) -> None:
         for name, optimizer in self._all.items():
             make_recordable(optimizer)
-            optimizer.param_groups[0]["lr"] = self._rates[name]
+            optimizer.param_groups[0]["lr"] = self.rates[name]
 
-    def anneal(self, updates: int) -> None:
-        """Sets the learning rates of an update, of which there were so many with it."""
-        if not self._config.anneal_updates:
-            return
-        progress = (updates - self._config.anneal_after) / self._config.anneal_updates
-        factor = 1.0 + (FINAL_LEARNING_RATE - 1.0) * min(max(progress, 0.0), 1.0)
-        for name in ("actor", "critic"):
-            self._rates[name].fill_(self._initial[name] * factor)
+    def scale_rates(self, names: Sequence[str], factor: float) -> None:
+        """Sets learning rates to so much of what they were at first."""
+        for name in names:
+            self.rates[name].fill_(self._learned[name].rate * factor)
 
     def begin_anew(self) -> None:
         """Forgets all that was gathered."""
@@ -77,7 +78,7 @@ class Optimizers:
         return {name: copy.deepcopy(optimizer.state_dict()) for name, optimizer in self._all.items()}
 
     def set_state(self, state: State) -> None:
-        """Goes on from a state; learning rates follow from the settings."""
+        """Goes on from a state; learning rates are for the agent to set."""
         for name, optimizer in self._all.items():
             optimizer.load_state_dict(state[name])
         self._prepare()

@@ -16,7 +16,7 @@ from torch import nn
 
 from mtrl.algorithm import Batch, Metrics, OffPolicyAlgorithm, Problem, Replay, Step
 from mtrl.compiling import compiled
-from mtrl.graphs import Recorded, Recorder, make_recordable, record_on_cuda
+from mtrl.graphs import Recorded, Recorder, prepare_parts, record_on_cuda
 from mtrl.parts.combiner import Objective
 from mtrl.parts.critic import Backup, Critic, reduce_critics
 from mtrl.parts.groups import GroupMemory, Groups
@@ -25,12 +25,12 @@ from mtrl.parts.part import PerTask, Setting
 from mtrl.parts.scale import Scale
 from mtrl.types import Actions, Observations, State, TaskIds
 
-from .optimizers import Optimizers
+from .build import build_combiners, count, learned
 from .policy import SquashedGaussian
-from .sac_build import build_combiners, build_networks, reset_seed, reset_tasks
+from .sac_build import build_networks, build_optimizers, rate_factor, reset_seed, reset_tasks
 from .sac_config import SACConfig
 from .statistics import ObsNormalizer
-from .weights import check_weights
+from .weights import take_weights
 
 
 class SAC(OffPolicyAlgorithm):
@@ -63,13 +63,10 @@ class SAC(OffPolicyAlgorithm):
         self._groups, self._memory = Groups.equal(problem.num_tasks, problem.device), GroupMemory()
         self._call = call_network
         self._updates, self._resets = 0, 0
-        self._parameters: dict[str, list[torch.Tensor]] = {
-            part: [parameter for parameter in network.parameters() if parameter.requires_grad]
-            for part, network in (("actor", self.actor), ("critic", self.critics))
-        }  # frozen ones are in neither
+        self._parameters = {"actor": learned(self.actor), "critic": learned(self.critics)}
         pairs = zip(self.critics.parameters(), self.target_critics.parameters(), strict=True)
         self._target_parameters: list[torch.Tensor] = [target for own, target in pairs if own.requires_grad]
-        self._optimizers = Optimizers(config, {**self._parameters, "temperature": [self.log_temperature]})
+        self._optimizers = build_optimizers(config, {**self._parameters, "temperature": [self.log_temperature]})
         self._recorder: Recorder | None = None
         self._recorded: Recorded | None = None
 
@@ -139,7 +136,7 @@ class SAC(OffPolicyAlgorithm):
     def update(self, batch: Batch) -> Metrics:
         """One step each of critics, actor and temperatures, then of the target critics."""
         self._updates += 1
-        self._optimizers.anneal(self._updates)
+        self._optimizers.scale_rates(("actor", "critic"), rate_factor(self.config, self._updates))
         return self._apply(vars(batch)) if self._recorded is None else self._recorded(vars(batch))
 
     def record(self, recorder: Recorder | None = None) -> None:
@@ -151,12 +148,7 @@ class SAC(OffPolicyAlgorithm):
         """Called where what an update works on lies elsewhere from now on."""
         if self._recorder is None or not all(combiner.replayable for combiner in self.combiners.values()):
             return
-        parts = (*self.combiners.values(), self.critic, self.scale)
-        within = [value for part in parts for module in part.modules() for value in vars(module).values()]
-        for value in within:
-            if isinstance(value, torch.optim.Optimizer):
-                make_recordable(value)
-        generators = [value for value in within if isinstance(value, torch.Generator)]
+        generators = prepare_parts((*self.combiners.values(), self.critic, self.scale))
         self._recorded = Recorded("updates", self._apply, [self._generator, *generators], self._recorder)
 
     def _apply(self, fields: dict[str, torch.Tensor]) -> Metrics:
@@ -296,11 +288,7 @@ class SAC(OffPolicyAlgorithm):
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Takes what `weights` gave."""
-        own = self.weights()
-        check_weights(own, weights)
-        with torch.no_grad():
-            for name, value in own.items():
-                value.copy_(weights[name])
+        take_weights(self.weights(), weights)
 
     def get_state(self) -> State:
         """Optimisers and the action generator, as they are now: later updates do not change what was returned."""
@@ -325,8 +313,7 @@ class SAC(OffPolicyAlgorithm):
 
     def parameter_counts(self) -> dict[str, int]:
         """Learned numbers of the actor and of all critics."""
-        counts = {name: sum(p.numel() for p in parameters) for name, parameters in self._parameters.items()}
-        return {"actor": counts["actor"], "critics": counts["critic"]}
+        return {"actor": count(self._parameters["actor"]), "critics": count(self._parameters["critic"])}
 
 
 @dataclass

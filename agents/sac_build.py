@@ -1,25 +1,23 @@
-"""What soft actor-critic begins with, and begins anew with at a reset: networks and combiners."""
+"""What soft actor-critic begins with, and begins anew with at a reset."""
 
-import dataclasses
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from mtrl.algorithm import Problem
-from mtrl.parts.combiner import Combiner
 from mtrl.parts.critic import Critic
-from mtrl.parts.network import Network, NetworkShape, split_parameters
-from mtrl.parts.part import Setting
+from mtrl.parts.network import Network, split_parameters
 
-from .networks.build import build_network
-from .networks.conditioning import code_dim, lend_code
+from .build import Sizes, build_actor_and_critics
+from .optimizers import Learned, Optimizers
 from .sac_config import SACConfig
 
-ACTOR_HEAD, CRITIC_HEAD = 1e-3, 3e-3
-"""Bounds of the last layers' initial weights."""
+FINAL_LEARNING_RATE = 0.1
+"""What is left of the learning rates after annealing."""
 
 
 def build_networks(config: SACConfig, problem: Problem, critic: Critic, seed: int) -> tuple[Network, Network]:
-    """The actor and the critics, as one network of several copies.
+    """The actor, which gives a mean and a spread of each action number, and the critics, which see the action.
 
     Args:
         config: Hyperparameters.
@@ -27,39 +25,29 @@ def build_networks(config: SACConfig, problem: Problem, critic: Critic, seed: in
         critic: What the critics' outputs stand for.
         seed: Fixes the initial weights.
     """
-    obs_dim, action_dim = problem.obs_mask.shape[1], problem.action_mask.shape[1]
-    generator = torch.Generator().manual_seed(seed)
-    actor_shape = NetworkShape(
-        problem.num_tasks,
-        obs_dim,
-        2 * action_dim,
-        copies=1,
-        head_scale=ACTOR_HEAD,
-        in_mask=problem.obs_mask.cpu(),
-        descriptors=problem.descriptors,
-        task_names=problem.task_names,
-    )
-    critic_shape = dataclasses.replace(
-        actor_shape,
-        in_dim=action_dim + obs_dim,
-        out_dim=critic.outputs,
-        copies=config.critics,
-        head_scale=CRITIC_HEAD,
-        in_mask=torch.cat([problem.action_mask, problem.obs_mask], dim=1).cpu(),
-    )
-    if config.actor.task.code == "critic":
-        lent = code_dim(critic_shape, config.critic.resolved().code)
-        actor_shape = dataclasses.replace(actor_shape, critic_code=lent)
-    actor = build_network(actor_shape, config.actor, generator, "actor")
-    critics = critic.attach(build_network(critic_shape, config.critic, generator, "critic"), critic_shape)
-    lend_code(critics, actor)
-    return actor.to(problem.device), critics.to(problem.device)
+    sizes = Sizes(2 * problem.action_mask.shape[1], config.critics, values_of_actions=True)
+    return build_actor_and_critics(config, problem, critic, sizes, seed)
 
 
-def build_combiners(config: SACConfig, setting: Setting) -> dict[str, Combiner]:
-    """What makes updates of the tasks' losses, for each side."""
-    choices = {"actor": config.actor_combiner, "critic": config.critic_combiner}
-    return {part: choice.build(setting, choice).to(setting.device) for part, choice in choices.items()}
+def build_optimizers(config: SACConfig, parameters: Mapping[str, Sequence[torch.Tensor]]) -> Optimizers:
+    """Of what `actor`, `critic` and `temperature` learn."""
+    shared = (config.adam_epsilon, config.weight_decay)
+    beta = config.temperature_beta
+    return Optimizers(
+        {
+            "actor": Learned(parameters["actor"], config.actor_learning_rate, *shared),
+            "critic": Learned(parameters["critic"], config.critic_learning_rate, *shared),
+            "temperature": Learned(parameters["temperature"], config.temperature_learning_rate, beta=beta),
+        }
+    )
+
+
+def rate_factor(config: SACConfig, updates: int) -> float:
+    """What is left of the learning rates of actor and critics after so many updates."""
+    if not config.anneal_updates:
+        return 1.0
+    progress = (updates - config.anneal_after) / config.anneal_updates
+    return 1.0 + (FINAL_LEARNING_RATE - 1.0) * min(max(progress, 0.0), 1.0)
 
 
 def reset_seed(seed: int, resets: int) -> int:

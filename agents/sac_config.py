@@ -1,36 +1,20 @@
 """Settings of multi-task soft actor-critic."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from mtrl.config import Bounds, check_bounds
 from mtrl.errors import UserError
-from mtrl.parts.combiner import CombinerConfig
-from mtrl.parts.critic import CriticConfig, Reduction
-from mtrl.parts.network import NetworkConfig
-from mtrl.parts.scale import ScaleConfig
+from mtrl.parts.critic import Reduction
 
-PARTS = ("actor", "critic", "value", "actor_combiner", "critic_combiner", "scale")
-"""Fields of the settings that configure a part of the agent."""
+from .actor_critic_config import ActorCriticConfig
 
 
 @dataclass(frozen=True)
-class SACConfig:
+class SACConfig(ActorCriticConfig):
     """Multi-task soft actor-critic; the defaults are those of Meta-World+."""
 
-    actor: NetworkConfig = field(default_factory=NetworkConfig)
-    """Actor network."""
-    critic: NetworkConfig = field(default_factory=NetworkConfig)
-    """Network of the critics."""
-    value: CriticConfig = field(default_factory=CriticConfig)
-    """How the critics represent and learn values."""
-    actor_combiner: CombinerConfig = field(default_factory=CombinerConfig)
-    """How the tasks' actor losses become one update."""
-    critic_combiner: CombinerConfig = field(default_factory=CombinerConfig)
-    """How the tasks' critic losses become one update."""
-    scale: ScaleConfig = field(default_factory=ScaleConfig)
-    """How rewards of different tasks are brought to one scale."""
     batch_per_task: int = 128
     """Transitions of each task in a batch."""
     gamma: float = 0.99
@@ -89,16 +73,8 @@ class SACConfig:
     reset_updates: int = 1_000
     """Extra updates that follow each reset."""
 
-    def __post_init__(self) -> None:
-        for name in PARTS:
-            object.__setattr__(self, name, getattr(self, name).resolved())
-
     def check(self) -> None:
-        """Refuses what cannot work.
-
-        Raises:
-            UserError: A number is out of its bounds.
-        """
+        """See `ActorCriticConfig.check`."""
         check_bounds(self, _BOUNDS, "algorithm.")
         if self.min_log_std >= self.max_log_std:
             raise UserError(
@@ -109,8 +85,7 @@ class SACConfig:
                 f"--algorithm.min-temperature {self.min_temperature} is above --algorithm.max-temperature "
                 f"{self.max_temperature}"
             )
-        for name in PARTS:
-            getattr(self, name).check(f"algorithm.{name}.")
+        super().check()
 
 
 _BOUNDS: Bounds = {

@@ -16,3 +16,15 @@ def check_weights(own: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) 
             raise UserError(
                 f"saved weights do not fit this agent at '{name}': load them with the run's own configuration"
             )
+
+
+@torch.no_grad()
+def take_weights(own: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> None:
+    """Copies saved parameters into an agent's own.
+
+    Raises:
+        UserError: They have other names or shapes.
+    """
+    check_weights(own, given)
+    for name, value in own.items():
+        value.copy_(given[name])

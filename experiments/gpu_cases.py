@@ -224,7 +224,7 @@ class PolicyLoop:
         self.env, self._obs, self._agent = env, obs, agent_of(env)
         sizes = (env.obs_mask.shape[1], env.action_mask.shape[1], env.device)
         shortest, self.per_task = min(task.horizon for task in env.tasks), env.num_envs // len(env.tasks)
-        self._value = self._log_prob = torch.zeros(0)
+        self._log_prob = torch.zeros(0)
         self.parts: dict[str, Callable[..., Actions | None]] = {}
         if storage == "replay":
             room = ROLLOUT * self.per_task
@@ -233,7 +233,7 @@ class PolicyLoop:
             self.parts = {"policy": self._act, "storage": self._to_replay}
         else:
             self._rollout = RolloutBuffer(ROLLOUT, env.num_envs, *sizes, shortest_episode=shortest)
-            self.parts = {"policy": self._act_with_value, "storage": self._to_rollout}
+            self.parts = {"policy": self._explore, "storage": self._to_rollout}
 
     @torch.no_grad()
     def __call__(self) -> None:
@@ -247,12 +247,11 @@ class PolicyLoop:
     def _act(self) -> Actions:
         return self._agent.act(self._obs, self.env.task_id, mode=False)
 
-    def _act_with_value(self) -> Actions:
+    def _explore(self) -> Actions:
         agent, groups = self._agent, self._agent._groups
         obs = groups.split(self._obs)
         action, log_prob = agent._sample_actions(obs, agent._noise(len(self._obs)), None)
         self._log_prob = groups.join(log_prob)
-        self._value = groups.join(agent._outputs(agent.critics, obs, action, None)[0]).squeeze(-1)
         return groups.join(action)
 
     def _to_replay(self, action: Actions, obs: torch.Tensor, reward: torch.Tensor, *rest: object) -> None:
@@ -264,7 +263,7 @@ class PolicyLoop:
         if self._rollout.full:
             self._rollout.clear()
         ended, final = info["final_mask"], info["final_obs"]  # pyright: ignore
-        self._rollout.add(self._obs, action, self._log_prob, self._value, reward, terminated, ended, final)  # pyright: ignore
+        self._rollout.add(self._obs, action, self._log_prob, reward, terminated, ended, final)  # pyright: ignore
 
 
 def synchronize(device: torch.device) -> None:

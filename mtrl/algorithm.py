@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from jaxtyping import Bool, Float32, Int64
@@ -11,6 +11,9 @@ from jaxtyping import Bool, Float32, Int64
 from mtrl.config import RunConfig
 from mtrl.registry import Registry
 from mtrl.types import Actions, Flags, Observations, Rewards, State, TaskIds
+
+if TYPE_CHECKING:
+    from mtrl.rollouts import RolloutBuffer
 
 
 @dataclass(frozen=True)
@@ -99,18 +102,8 @@ class Policy(Protocol):
         ...
 
 
-class OffPolicyAlgorithm(abc.ABC):
-    """An agent that learns from replayed transitions.
-
-    Attributes:
-        batch_per_task: Transitions of each task in the batch that `update` takes.
-        gamma: Discount of the batch: within rewards over several steps, and in `Batch.discount`.
-        n_step: Steps that each transition of the batch goes over.
-    """
-
-    batch_per_task: int
-    gamma: float = 1.0
-    n_step: int = 1
+class Algorithm(abc.ABC):
+    """What all agents that learn have in common; derive `OffPolicyAlgorithm` or `OnPolicyAlgorithm`."""
 
     @abc.abstractmethod
     def act(self, obs: Observations, task_id: TaskIds, *, mode: bool) -> Actions:
@@ -127,22 +120,6 @@ class OffPolicyAlgorithm(abc.ABC):
 
     def observe(self, step: Step) -> None:  # noqa: B027 - not every agent keeps statistics
         """Takes in each step of the training environment, warm-up included, without waiting for the device."""
-
-    def begin_updates(self, steps_per_task: int, replay: Replay) -> int:
-        """Called before the updates of every step that learns.
-
-        Args:
-            steps_per_task: Environment steps of each task so far.
-            replay: What is learned from.
-
-        Returns:
-            How many updates are made besides those that are due.
-        """
-        return 0
-
-    @abc.abstractmethod
-    def update(self, batch: Batch) -> Metrics:
-        """One gradient step of everything that learns. Losses are computed per task (`[task]`)."""
 
     @abc.abstractmethod
     def weights(self) -> dict[str, torch.Tensor]:
@@ -163,6 +140,89 @@ class OffPolicyAlgorithm(abc.ABC):
     @abc.abstractmethod
     def parameter_counts(self) -> dict[str, int]:
         """Learned numbers in each part, such as `{"actor": ..., "critics": ...}`."""
+
+
+class OffPolicyAlgorithm(Algorithm):
+    """An agent that learns from replayed transitions.
+
+    Attributes:
+        batch_per_task: Transitions of each task in the batch that `update` takes.
+        gamma: Discount of the batch: within rewards over several steps, and in `Batch.discount`.
+        n_step: Steps that each transition of the batch goes over.
+    """
+
+    batch_per_task: int
+    gamma: float = 1.0
+    n_step: int = 1
+
+    def begin_updates(self, steps_per_task: int, replay: Replay) -> int:
+        """Called before the updates of every step that learns.
+
+        Args:
+            steps_per_task: Environment steps of each task so far.
+            replay: What is learned from.
+
+        Returns:
+            How many updates are made besides those that are due.
+        """
+        return 0
+
+    @abc.abstractmethod
+    def update(self, batch: Batch) -> Metrics:
+        """One gradient step of everything that learns. Losses are computed per task (`[task]`)."""
+
+
+@dataclass(frozen=True)
+class Explored:
+    """What an agent does to find out, `[env]` or `[env, ...]`.
+
+    Attributes:
+        action: In [-1, 1], for the environment.
+        drawn: As its policy drew it, before it was brought to [-1, 1].
+        log_prob: Of what was drawn.
+    """
+
+    action: Actions
+    drawn: Actions
+    log_prob: Float32[torch.Tensor, " env"]
+
+
+Rows = dict[str, torch.Tensor]
+"""What on-policy updates learn from, by name: `[task, sample, ...]`."""
+
+
+class OnPolicyAlgorithm(Algorithm):
+    """An agent that learns from what its newest policy did, some times over.
+
+    Attributes:
+        rollout_steps: Steps of all worlds between two rounds of learning.
+        epochs: How often each of them is learned from.
+        minibatches: Updates in an epoch, each from an equal part of every task's steps.
+        overlap: Learn from one rollout while the next is collected, instead of between the two.
+    """
+
+    rollout_steps: int
+    epochs: int
+    minibatches: int
+    overlap: bool = False
+
+    @abc.abstractmethod
+    def explore(self, obs: Observations, task_id: TaskIds) -> Explored:
+        """Draws actions, without gradient."""
+
+    @abc.abstractmethod
+    def digest(self, rollout: "RolloutBuffer", last_obs: Observations, progress: float) -> Rows:
+        """What is learned from a complete rollout: observations, actions, advantages, targets of values.
+
+        Args:
+            rollout: The steps; it is written over later.
+            last_obs: Observations after the last step, where the next rollout begins.
+            progress: Share of the run that is done, from 0 to 1.
+        """
+
+    @abc.abstractmethod
+    def update(self, rows: Rows) -> Metrics:
+        """One gradient step of everything that learns, from some of the rows, equally many of every task."""
 
 
 @dataclass(frozen=True)

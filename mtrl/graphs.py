@@ -1,7 +1,7 @@
 """Recording work on a GPU once, as a CUDA graph, and replaying it: one launch in place of hundreds."""
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -48,6 +48,15 @@ def make_recordable(optimizer: torch.optim.Optimizer) -> None:
     for parameter, state in optimizer.state.items():
         if "step" in state:
             state["step"] = torch.as_tensor(state["step"], dtype=torch.float32).to(parameter.device)
+
+
+def prepare_parts(parts: Iterable[torch.nn.Module]) -> list[torch.Generator]:
+    """Has the optimisers within some parts keep their counts on the device, as recording asks; their generators."""
+    found = [value for part in parts for module in part.modules() for value in vars(module).values()]
+    for value in found:
+        if isinstance(value, torch.optim.Optimizer):
+            make_recordable(value)
+    return [value for value in found if isinstance(value, torch.Generator)]
 
 
 class Recorded:

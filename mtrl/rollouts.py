@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float32
 
 from mtrl.buffers import FinalObservations
 from mtrl.errors import UserError
-from mtrl.types import Actions, Flags, Observations, Rewards
+from mtrl.types import Actions, Flags, Observations, Rewards, State
 
 PerStep = Float32[torch.Tensor, "time env"]
 PerWorld = Float32[torch.Tensor, " env"]
@@ -18,9 +18,9 @@ class RolloutBuffer:
     call of the critic for each rollout:
 
         buffer.add(...)                                     # `steps` times
-        final_value = critic(buffer.final_obs)              # [row, world]
-        following = buffer.next_values(critic(obs), final_value)
-        advantage, target = gae(buffer.reward, buffer.value, following, buffer.terminated, buffer.ended, ...)
+        value, final_value = critic(buffer.obs), critic(buffer.final_obs)  # [time, world], [row, world]
+        following = buffer.next_values(value, critic(obs), final_value)
+        advantage, target = gae(buffer.reward, value, following, buffer.terminated, buffer.ended, ...)
         buffer.clear()
 
     Args:
@@ -34,9 +34,9 @@ class RolloutBuffer:
 
     Attributes:
         obs: `[time, world, obs]`, before each step.
-        action: `[time, world, act]`, that was taken.
+        action: `[time, world, act]`, as the policy drew it.
         log_prob: `[time, world]`, of that action.
-        value: `[time, world]`, that the critic gave to `obs`.
+        age: `[time, world]` int32, steps since the episode began, or since it was first seen.
         reward: `[time, world]`, of the step.
         terminated: `[time, world]` bool, where no value follows.
         ended: `[time, world]` bool, where an episode ended, terminated or truncated.
@@ -48,16 +48,28 @@ class RolloutBuffer:
         self._steps, self._filled = steps, 0
         self.obs = torch.zeros((steps, worlds, obs_dim), device=device)
         self.action = torch.zeros((steps, worlds, action_dim), device=device)
-        self.log_prob, self.value, self.reward = (torch.zeros((steps, worlds), device=device) for _ in range(3))
+        self.log_prob, self.reward = (torch.zeros((steps, worlds), device=device) for _ in range(2))
+        self.age = torch.zeros((steps, worlds), dtype=torch.int32, device=device)
+        self._age = torch.zeros(worlds, dtype=torch.int32, device=device)
         self.terminated = torch.zeros((steps, worlds), dtype=torch.bool, device=device)
         self._end = torch.full((steps, worlds), -1, device=device)
         rows = FinalObservations.rows_for(steps, shortest_episode)
         self._final = FinalObservations(torch.zeros((rows, worlds, obs_dim), device=device))
 
     @property
+    def filled(self) -> int:
+        """Steps that it holds."""
+        return self._filled
+
+    @property
     def full(self) -> bool:
         """Whether the rollout is complete."""
         return self._filled == self._steps
+
+    @property
+    def next_age(self) -> torch.Tensor:
+        """`[world]` int32, steps since the episode began in which the next step will be."""
+        return self._age
 
     @property
     def ended(self) -> Bool[torch.Tensor, "time env"]:
@@ -74,7 +86,6 @@ class RolloutBuffer:
         obs: Observations,
         action: Actions,
         log_prob: PerWorld,
-        value: PerWorld,
         reward: Rewards,
         terminated: Flags,
         ended: Flags,
@@ -88,27 +99,61 @@ class RolloutBuffer:
         if self.full:
             raise UserError(f"the rollout has its {self._steps} steps: call clear before the next one")
         row, self._filled = self._filled, self._filled + 1
-        columns = (self.obs, self.action, self.log_prob, self.value, self.reward, self.terminated, self._end)
-        values = (obs, action, log_prob, value, reward, terminated, self._final.add(ended, final_obs))
-        for column, new in zip(columns, values, strict=True):
+        values = (obs, action, log_prob, reward, self._age, terminated, self._final.add(ended, final_obs))
+        for column, new in zip(self._columns().values(), values, strict=True):
             column[row].copy_(new)
+        self._age.add_(1).masked_fill_(ended, 0)
 
-    def next_values(self, last_value: PerWorld, final_value: Float32[torch.Tensor, "row env"]) -> PerStep:
+    def next_values(
+        self, value: PerStep, last_value: PerWorld, final_value: Float32[torch.Tensor, "row env"]
+    ) -> PerStep:
         """The value of what each step led to.
 
         Args:
+            value: Of `obs`.
             last_value: Of the observations after the last step, where the next rollout begins.
             final_value: Of `final_obs`.
         """
-        following = torch.cat([self.value[1:], last_value[None]])
-        world = torch.arange(self.value.shape[1], device=self.value.device).expand_as(self._end)
+        following = torch.cat([value[1:], last_value[None]])
+        world = torch.arange(value.shape[1], device=value.device).expand_as(self._end)
         place, there = self._final.find(self._end, world)
-        at_end = torch.where(there, final_value.flatten()[place], self.value)
+        at_end = torch.where(there, final_value.flatten()[place], value)
         return torch.where(self.ended, at_end, following)
 
     def clear(self) -> None:
         """Makes room for the next rollout."""
         self._filled = 0
+
+    def get_state(self) -> State:
+        """The steps that it holds, on the CPU, and all else that is needed to go on."""
+        return {
+            "filled": self._filled,
+            "columns": {name: column[: self._filled].cpu() for name, column in self._columns().items()},
+            **{name: value.cpu().clone() for name, value in self._others().items()},
+        }
+
+    def set_state(self, state: State) -> None:
+        """Goes on from a state.
+
+        Raises:
+            ValueError: It is of a buffer of other sizes.
+        """
+        self._filled = int(state["filled"])
+        for name, column in self._columns().items():
+            if state["columns"][name].shape[1:] != column.shape[1:]:
+                raise ValueError(f"saved rollouts have '{name}' of another shape")
+            column[: self._filled].copy_(state["columns"][name])
+        for name, value in self._others().items():
+            value.copy_(state[name])
+
+    def _columns(self) -> dict[str, torch.Tensor]:
+        """By name, what has a row for each step."""
+        named = {"obs": self.obs, "action": self.action, "log_prob": self.log_prob, "reward": self.reward}
+        return {**named, "age": self.age, "terminated": self.terminated, "end": self._end}
+
+    def _others(self) -> dict[str, torch.Tensor]:
+        """By name, what else changes."""
+        return {"running_age": self._age, "final_obs": self._final.obs, "ends": self._final.ends}
 
 
 def gae(

@@ -287,12 +287,11 @@ def test_rollouts_and_advantages_do_not_wait():
         for _ in range(8):
             action = torch.rand(6, 2)
             following, reward, terminated, _, info = env.step(action)
-            values = (torch.zeros(6), torch.ones(6), reward, terminated, info["final_mask"], info["final_obs"])
+            values = (torch.zeros(6), reward, terminated, info["final_mask"], info["final_obs"])
             buffer.add(obs, action, *values)
             obs = following
-        following = buffer.next_values(torch.ones(6), buffer.final_obs[..., 0])
-        advantage, _ = gae(
-            buffer.reward, buffer.value, following, buffer.terminated, buffer.ended, gamma=0.99, lam=0.95
-        )
+        value = buffer.obs[..., 0]
+        following = buffer.next_values(value, torch.ones(6), buffer.final_obs[..., 0])
+        advantage, _ = gae(buffer.reward, value, following, buffer.terminated, buffer.ended, gamma=0.99, lam=0.95)
         buffer.clear()
     assert advantage.shape == (8, 6)

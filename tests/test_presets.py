@@ -6,6 +6,7 @@ import pytest
 import torch
 from test_agents import batch_of, problem
 
+from mtrl.agents.sac_config import SACConfig
 from mtrl.algorithm import AGENTS
 from mtrl.config import from_dict, to_dict, validate
 
@@ -71,7 +72,14 @@ def test_settings_are_sound_and_survive_being_written_down(name):
     assert AGENTS.describe(name) and AGENTS.get(name).source
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINABLE if name.endswith("-small") or name == "quick"])
+def learns_by(config, name):
+    return isinstance(AGENTS.get(name).defaults.algorithm, config)
+
+
+SMALL = [name for name in TRAINABLE if name.endswith("-small") or name == "quick"]
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if learns_by(SACConfig, name)])
 def test_small_forms_update(name):
     p = problem(3, 39, 4)
     agent = AGENTS.get(name).build(dataclasses.replace(AGENTS.get(name).defaults.algorithm, batch_per_task=4), p)

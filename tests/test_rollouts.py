@@ -72,12 +72,12 @@ def test_lambda_one_is_the_discounted_return_less_the_value():
 
 
 def filled(buffer, steps, horizon, start=0):
-    """Observations are `step`, last observations `step + 0.25`; the value of an observation is a tenth of it."""
+    """Observations are `step`, last observations `step + 0.25`; values are a tenth of observations."""
     worlds = torch.arange(3)
     for step in range(start, start + steps):
         obs = torch.full((3, 2), float(step))
         ended = (step + 1) % (horizon + worlds) == 0
-        buffer.add(obs, obs[:, :1], obs[:, 0], obs[:, 0] / 10, -obs[:, 0], ended & (worlds == 1), ended, obs + 0.25)
+        buffer.add(obs, obs[:, :1], obs[:, 0], -obs[:, 0], ended & (worlds == 1), ended, obs + 0.25)
 
 
 def test_a_rollout_knows_the_values_of_what_its_steps_led_to():
@@ -85,7 +85,9 @@ def test_a_rollout_knows_the_values_of_what_its_steps_led_to():
     for start in (0, 20):
         filled(buffer, 20, 5, start)
         assert buffer.full
-        following = buffer.next_values(torch.full((3,), (start + 20) / 10), buffer.final_obs[..., 0] / 10)
+        following = buffer.next_values(
+            buffer.obs[..., 0] / 10, torch.full((3,), (start + 20) / 10), buffer.final_obs[..., 0] / 10
+        )
         for step in range(20):
             for world in range(3):
                 now = start + step
@@ -100,7 +102,7 @@ def test_a_rollout_knows_the_values_of_what_its_steps_led_to():
 def test_where_too_many_episodes_end_the_value_before_stands_in():
     buffer = RolloutBuffer(32, 3, 2, 1, CPU, shortest_episode=500)
     filled(buffer, 32, 4)
-    following = buffer.next_values(torch.zeros(3), buffer.final_obs[..., 0] / 10)[:, 0]
+    following = buffer.next_values(buffer.obs[..., 0] / 10, torch.zeros(3), buffer.final_obs[..., 0] / 10)[:, 0]
     ends = following[buffer.ended[:, 0]]
     assert ends.tolist() == pytest.approx([0.3, 0.7, 1.1, 1.5, 1.9, 2.3, 2.725, 3.125])
 

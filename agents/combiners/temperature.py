@@ -16,6 +16,8 @@ from mtrl.parts.register import register_combiner
 class Temperature(Weighting):
     """sum_i w_i l_i / N with w_i = N softmax(-log alpha)_i."""
 
+    needs_temperatures = True
+
     def __init__(self, setting: Setting, config: CombinerConfig) -> None:
         super().__init__()
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from mtrl.config import check_bounds
 from mtrl.parts.critic import Backup, Critic, CriticConfig, CriticValues, Reduction, reduce_critics
-from mtrl.parts.network import GroupTasks, Inputs, Network, NetworkShape, Outputs, TaskSpecific
+from mtrl.parts.network import GroupTasks, Inputs, Network, NetworkAround, NetworkShape, Outputs, TaskSpecific
 from mtrl.parts.part import PerTask, Setting
 from mtrl.parts.register import register_critic
 
@@ -40,25 +40,16 @@ class TaskAffine(TaskSpecific):
         return self.scale[:, task_id] * x + self.shift[:, task_id]
 
 
-class PopArtNetwork(Network):
+class PopArtNetwork(NetworkAround):
     """Any network, with the layer that PopArt corrects behind it."""
 
     def __init__(self, body: Network, shape: NetworkShape) -> None:
-        super().__init__()
-        self.body = body
+        super().__init__(body)
         self.last = TaskAffine(shape.copies, shape.num_tasks)
 
     def forward(self, x: Inputs, task_id: GroupTasks) -> Outputs:
         """See `Network`."""
         return self.last(self.body(x, task_id), task_id)
-
-    def project(self) -> None:
-        """See `Network.project`."""
-        self.body.project()
-
-    def reset_tasks(self, mask: torch.Tensor, generator: torch.Generator) -> None:
-        """See `Network.reset_tasks`."""
-        self.body.reset_tasks(mask, generator)
 
 
 @register_critic(

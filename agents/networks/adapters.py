@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mtrl.errors import UserError
-from mtrl.parts.network import AdapterConfig, GroupTasks, Inputs, Network, Outputs, TaskSpecific
+from mtrl.parts.network import AdapterConfig, GroupTasks, Inputs, Network, NetworkAround, Outputs, TaskSpecific
 
 from .layers import SharedLinear, he_bound, uniform
 
@@ -41,7 +41,7 @@ class Adapter(TaskSpecific):
         return (down, up) if down.ndim == 4 else (down.transpose(1, 2), up.transpose(1, 2))
 
 
-class Adapted(Network):
+class Adapted(NetworkAround):
     """A network whose shared linear layers are corrected.
 
     Layers do not know the task of a group, and most networks do not tell them. So each layer has two places for the
@@ -58,8 +58,7 @@ class Adapted(Network):
     """
 
     def __init__(self, network: Network, num_tasks: int, config: AdapterConfig, generator: torch.Generator) -> None:
-        super().__init__()
-        self.body = network
+        super().__init__(network)
         layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, SharedLinear)}
         if not layers:
             raise UserError(f"{type(network).__name__} has no shared linear layer: leave out its adapters")
@@ -77,13 +76,9 @@ class Adapted(Network):
             places[f"{name}.{DOWN}"], places[f"{name}.{UP}"] = adapter(task_id)
         return torch.func.functional_call(self.body, places, (x, task_id), tie_weights=False)
 
-    def project(self) -> None:
-        """See `Network`."""
-        self.body.project()
-
     def reset_tasks(self, mask: torch.Tensor, generator: torch.Generator) -> None:
         """See `Network`; the corrections of marked tasks become zero."""
-        self.body.reset_tasks(mask, generator)
+        super().reset_tasks(mask, generator)
         with torch.no_grad():
             for adapter in self.adapters:
                 up = adapter.get_parameter("up")

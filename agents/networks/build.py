@@ -3,7 +3,7 @@
 import torch
 
 from mtrl.errors import UserError
-from mtrl.parts.network import GroupTasks, Inputs, Network, NetworkConfig, NetworkShape, Outputs
+from mtrl.parts.network import GroupTasks, Inputs, Network, NetworkAround, NetworkConfig, NetworkShape, Outputs
 
 from .adapters import Adapted
 from .transfer import Side, freeze_shared, take_shared
@@ -41,15 +41,14 @@ def build_network(
     return NormalizedInput(network, shape) if config.input_norm else network
 
 
-class NormalizedInput(Network):
+class NormalizedInput(NetworkAround):
     """A network whose rows are brought to mean 0 and deviation 1 over the numbers that are real for their task.
 
     Gains and biases would add nothing: what goes in is multiplied with learned weights next.
     """
 
     def __init__(self, network: Network, shape: NetworkShape) -> None:
-        super().__init__()
-        self.body = network
+        super().__init__(network)
         real = torch.ones(shape.num_tasks, shape.in_dim) if shape.in_mask is None else shape.in_mask.float()
         self.register_buffer("real", real, persistent=False)
 
@@ -60,11 +59,3 @@ class NormalizedInput(Network):
         centred = (x - (x * real).sum(dim=-1, keepdim=True) / count) * real
         variance = centred.square().sum(dim=-1, keepdim=True) / count
         return self.body(centred * (variance + EPSILON).rsqrt(), task_id)
-
-    def project(self) -> None:
-        """See `Network`."""
-        self.body.project()
-
-    def reset_tasks(self, mask: torch.Tensor, generator: torch.Generator) -> None:
-        """See `Network`."""
-        self.body.reset_tasks(mask, generator)

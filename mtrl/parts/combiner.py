@@ -130,11 +130,13 @@ class Combiner(nn.Module, abc.ABC):
     Attributes:
         optimizer: Of what the combiner itself learns; None where it learns nothing.
         generator: Of what it draws, on the agent's device; None where it draws nothing.
+        needs_temperatures: Whether it can do nothing for agents that have no temperatures.
         replayable: Whether every call does the same operations, so that one can be recorded and replayed.
     """
 
     optimizer: torch.optim.Optimizer | None = None
     generator: torch.Generator | None = None
+    needs_temperatures: bool = False
     replayable: bool = True
 
     def __init__(self) -> None:

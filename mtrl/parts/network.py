@@ -162,6 +162,26 @@ class Network(nn.Module):
         """Begins anew what the marked tasks have of their own, without waiting for the device."""
 
 
+class NetworkAround(Network):
+    """A network with something around it.
+
+    Attributes:
+        body: The network within.
+    """
+
+    def __init__(self, body: Network) -> None:
+        super().__init__()
+        self.body = body
+
+    def project(self) -> None:
+        """See `Network`."""
+        self.body.project()
+
+    def reset_tasks(self, mask: Bool[torch.Tensor, " task"], generator: torch.Generator) -> None:
+        """See `Network`."""
+        self.body.reset_tasks(mask, generator)
+
+
 @dataclass(frozen=True)
 class TaskParameters:
     """Parameters to call a network with, each task its own.

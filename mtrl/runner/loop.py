@@ -74,10 +74,13 @@ class TrainingLoop(abc.ABC):
         vector_steps: Steps of the vector environment so far.
         updates: Gradient updates so far.
         metrics: What the newest update reported.
+        has_replay: Whether what is learned from is saved apart, as rows (`replay_rows`).
 
     Raises:
         UserError: The tasks of `env` have different numbers of slots.
     """
+
+    has_replay = False
 
     def __init__(self, algorithm: Any, env: TaskVectorEnv) -> None:
         self.algorithm, self.env = algorithm, env

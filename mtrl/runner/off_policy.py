@@ -30,6 +30,7 @@ class OffPolicyLoop(TrainingLoop):
     """
 
     algorithm: OffPolicyAlgorithm
+    has_replay = True
 
     def __init__(self, algorithm: OffPolicyAlgorithm, env: TaskVectorEnv, config: RunConfig) -> None:
         super().__init__(algorithm, env)

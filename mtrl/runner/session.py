@@ -188,7 +188,7 @@ class Session:
                 "the versions in config.json, or train into another --run-folder"
             ) from error
         self._saved_at = loop.env_step
-        if not checkpoint.manifest["replay"]:
+        if loop.has_replay and not checkpoint.manifest["replay"]:
             warn(
                 "the run was saved without its replay: it is filled again before learning goes on, so this is not exact"
             )

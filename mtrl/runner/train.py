@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mtrl import provenance
-from mtrl.algorithm import OffPolicyAlgorithm
+from mtrl.algorithm import Algorithm, OffPolicyAlgorithm, OnPolicyAlgorithm
 from mtrl.config import RunConfig, differences, to_dict
 from mtrl.errors import UserError
 from mtrl.goals import GoalSet
@@ -19,8 +19,11 @@ from mtrl.logger.console import say
 from mtrl.memory import keep_freed_memory
 from mtrl.run_folder import read_json, to_json, write_atomically
 from mtrl.runner.experiment import Experiment, prepare, read_experiment
+from mtrl.runner.loop import TrainingLoop
 from mtrl.runner.off_policy import OffPolicyLoop
+from mtrl.runner.on_policy import OnPolicyLoop
 from mtrl.runner.session import Session
+from mtrl.vector.contract import TaskVectorEnv
 
 FREE = ("run_folder", "workers", "checkpoint.", "tracking.")
 """Fields that change nothing about what is learned: a run may go on with others."""
@@ -113,15 +116,24 @@ def _run(experiment: Experiment) -> None:
     goals = folder.read_goals("train", experiment.suite.train_tasks)
     if not experiment.preset.trainable:
         Session(experiment, None, agent, goals).run()
-    elif isinstance(agent, OffPolicyAlgorithm):
+    elif isinstance(agent, OffPolicyAlgorithm | OnPolicyAlgorithm):
         _train(experiment, agent, goals)
     else:
         raise UserError(
-            f"agent '{experiment.preset.name}' is no OffPolicyAlgorithm, and no other loop is there: derive it"
+            f"agent '{experiment.preset.name}' is a {type(agent).__name__}: derive it from "
+            "mtrl.algorithm.OffPolicyAlgorithm or OnPolicyAlgorithm, for which there are training loops"
         )
 
 
-def _train(experiment: Experiment, agent: OffPolicyAlgorithm, goals: GoalSet) -> None:
+def _loop(agent: Algorithm, env: TaskVectorEnv, config: RunConfig) -> TrainingLoop:
+    """The training loop that an agent asks for."""
+    if isinstance(agent, OnPolicyAlgorithm):
+        return OnPolicyLoop(agent, env, config)
+    assert isinstance(agent, OffPolicyAlgorithm)
+    return OffPolicyLoop(agent, env, config)
+
+
+def _train(experiment: Experiment, agent: OffPolicyAlgorithm | OnPolicyAlgorithm, goals: GoalSet) -> None:
     worlds, tasks = experiment.config.worlds, len(experiment.suite.train_tasks)
     if worlds % tasks:
         say(f"stepping {experiment.slots_per_task * tasks} worlds, since {worlds} do not divide among {tasks} tasks")
@@ -131,7 +143,7 @@ def _train(experiment: Experiment, agent: OffPolicyAlgorithm, goals: GoalSet) ->
             env.compile()
         if experiment.config.graphs:
             agent.record()
-        Session(experiment, OffPolicyLoop(agent, env, experiment.config), agent, goals).run()
+        Session(experiment, _loop(agent, env, experiment.config), agent, goals).run()
 
 
 def _write_beginning(experiment: Experiment, agent: Any) -> None:

@@ -1,0 +1,74 @@
+"""Advantages of a rollout, and the shapes between rollouts, `[time, world]`, and updates, `[task, sample]`."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+
+from mtrl.parts.critic import Samples
+from mtrl.rollouts import PerStep, RolloutBuffer, gae
+from mtrl.types import Observations
+
+from . import baseline
+
+LEAST_DEVIATION = 1e-8
+"""Of advantages."""
+Values = Callable[[torch.Tensor], torch.Tensor]
+"""Observations `[time, world, obs]` to their values `[time, world]`."""
+
+
+def by_task(rows: torch.Tensor, tasks: int) -> torch.Tensor:
+    """`[time, world, ...]`, worlds sorted by task, to `[task, sample, ...]`; samples are sorted by time."""
+    return rows.unflatten(1, (tasks, -1)).movedim(1, 0).flatten(1, 2)
+
+
+def over_time(rows: torch.Tensor, steps: int) -> torch.Tensor:
+    """The inverse of `by_task`, for so many steps."""
+    return rows.unflatten(1, (steps, -1)).movedim(0, 1).flatten(1, 2)
+
+
+def with_critic(
+    rollout: RolloutBuffer, last_obs: Observations, reward: PerStep, values: Values, gamma: float, lam: float
+) -> tuple[PerStep, PerStep]:
+    """Generalised advantages over a critic's values, and what these are to become.
+
+    Args:
+        rollout: A complete one.
+        last_obs: After its last step.
+        reward: Its rewards, on whatever scale the critic's values are.
+        values: The critic.
+        gamma: Discount.
+        lam: See `gae`.
+    """
+    value = values(rollout.obs)
+    following = rollout.next_values(value, values(last_obs[None])[0], values(rollout.final_obs))
+    return gae(reward, value, following, rollout.terminated, rollout.ended, gamma=gamma, lam=lam)
+
+
+def with_linear_baseline(
+    rollout: RolloutBuffer, last_obs: Observations, reward: PerStep, tasks: int, gamma: float, lam: float
+) -> tuple[PerStep, PerStep]:
+    """Generalised advantages over a linear function of observation and time, fitted to this very rollout.
+
+    It is fitted to the discounted rewards up to the end of the episode, or of the rollout, and nothing is thought to
+    follow the end of an episode: a rollout should hold whole ones. Arguments as of `with_critic`.
+    """
+    steps, nothing = len(reward), torch.zeros_like(reward)
+    returns, _ = gae(reward, nothing, nothing, rollout.terminated, rollout.ended, gamma=gamma, lam=1.0)
+    inputs = baseline.features(by_task(rollout.obs, tasks), by_task(rollout.age, tasks).to(torch.float32))
+    weights = baseline.fit(inputs, by_task(returns, tasks))
+    value = over_time(baseline.predict(inputs, weights), steps)
+    age = rollout.next_age.to(torch.float32)
+    after = baseline.features(by_task(last_obs[None], tasks), by_task(age[None], tasks))
+    last = over_time(baseline.predict(after, weights), 1)[0]
+    following = rollout.next_values(value, last, torch.zeros(rollout.final_obs.shape[:2], device=reward.device))
+    return gae(reward, value, following, rollout.terminated, rollout.ended, gamma=gamma, lam=lam)
+
+
+def normalized(advantage: Samples, scope: Literal["task", "all", "none"]) -> Samples:
+    """Advantages `[task, sample]` with mean 0 and deviation 1 for each task, or over all tasks, or as they are."""
+    if scope == "none":
+        return advantage
+    axes = (1,) if scope == "task" else (0, 1)
+    centred = advantage - advantage.mean(dim=axes, keepdim=True)
+    return centred / (centred.square().mean(dim=axes, keepdim=True).sqrt() + LEAST_DEVIATION)
