@@ -105,13 +105,14 @@ def owners_of(config: RunConfig, name: str) -> list[str]:
 def describe_agent(config: RunConfig, preset: RunConfig) -> str:
     """What an agent is called: its preset, and the parts that the preset does not have, such as `mtmhsac+moore`.
 
-    Where one of several parts of a kind is another, its field is named: `mtmhsac+actor=moore`.
+    Where one of several parts of a kind is another, its field is named: `mtmhsac+actor=moore`. An algorithm whose
+    settings have a `label` is called that.
 
     Args:
         config: Of the agent.
         preset: Defaults of its preset.
     """
-    usual, words = parts_of(preset.algorithm), [config.agent]
+    usual, words = parts_of(preset.algorithm), [getattr(config.algorithm, "label", "") or config.agent]
     for word, parts in parts_of(config.algorithm).items():
         names = {field: _in_words(part) for field, part in parts.items()}
         before = {field: _in_words(part) for field, part in usual.get(word, {}).items()}

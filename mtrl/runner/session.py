@@ -265,7 +265,7 @@ class Session:
 
     @property
     def _steps_per_task(self) -> int:
-        return self._loop.steps_per_task if self._loop else 0
+        return self._loop.steps_per_task if self._loop else getattr(self._agent, "steps_per_task", 0)
 
     @property
     def _updates(self) -> int:
