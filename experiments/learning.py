@@ -24,8 +24,10 @@ from pathlib import Path
 
 from mtrl.algorithm import AGENTS
 
-KEPT = ("config.json", "goals.json", "eval.jsonl", "metrics.jsonl", "DONE")
+KEPT = ("config.json", "eval.jsonl", "DONE")
 """Files of a run that the dashboard reads."""
+METRICS = ("env_step", "steps_per_task", "updates", "wall_s", "cpu_s", "train/")
+"""Of the training metrics, those whose names begin so are kept."""
 RESULTS = Path(__file__).parent / "results"
 POLL = 0.5
 """Seconds between looks at what runs."""
@@ -66,11 +68,16 @@ class Job:
 
     def keep(self, results: Path) -> None:
         """Copies what the dashboard reads."""
+        if not (self.folder / "config.json").exists():
+            return
         target = results / self.suite / self.agent / f"seed-{self.seed}"
+        target.mkdir(parents=True, exist_ok=True)
         for name in KEPT:
             if (self.folder / name).exists():
-                target.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(self.folder / name, target / name)
+        lines = [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+        kept = [{name: value for name, value in line.items() if name.startswith(METRICS)} for line in lines]
+        (target / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
 
 
 def small_forms() -> list[str]:
@@ -81,9 +88,13 @@ def small_forms() -> list[str]:
 def run_all(jobs: list[Job], slots: int, seconds: float, results: Path) -> list[Job]:
     """Runs jobs, so many at once, and keeps what they leave; those that failed.
 
-    When time is up, what still runs is stopped as by Ctrl-C, so that it can be gone on with.
+    What was finished before is kept anew. When time is up, what still runs is stopped as by Ctrl-C, so that it can be
+    gone on with.
     """
     waiting, running, failed = [job for job in jobs if not job.finished], {}, []
+    for job in jobs:
+        if job.finished:
+            job.keep(results)
     over = time.monotonic() + seconds
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     try:

@@ -215,7 +215,8 @@ def _play(
 def _add(experiment: Experiment, result: EvaluationResult) -> None:
     """Adds a line to a finished run; the counters are those of its end."""
     folder = experiment.folder
-    counters = {name: read_json(folder.done)[name] for name in ("env_step", "steps_per_task", "updates", "wall_s")}
+    done = read_json(folder.done)
+    counters = {name: done[name] for name in ("env_step", "steps_per_task", "updates", "wall_s", "cpu_s")}
     record = result.to_record(final=True, **counters)
     if any(line == record for line in read_jsonl(folder.evaluations)):
         return  # the same again

@@ -118,7 +118,7 @@ class EvaluationResult:
         return f"{self.protocol}{partial}{sampled}, {format_steps(steps_per_task)} steps/task"
 
     def to_record(
-        self, *, final: bool, env_step: int, steps_per_task: int, updates: int, wall_s: float
+        self, *, final: bool, env_step: int, steps_per_task: int, updates: int, wall_s: float, cpu_s: float = 0.0
     ) -> dict[str, Any]:
         """The line of `eval.jsonl`.
 
@@ -128,6 +128,7 @@ class EvaluationResult:
             steps_per_task: The same for each task.
             updates: Gradient updates.
             wall_s: Seconds of training.
+            cpu_s: Seconds that the training process's threads worked.
         """
         return {
             "protocol": self.protocol,
@@ -137,6 +138,7 @@ class EvaluationResult:
             "steps_per_task": steps_per_task,
             "updates": updates,
             "wall_s": wall_s,
+            "cpu_s": cpu_s,
             "goal_set": self.goal_set,
             "goals": max(self.goals),
             "mode": self.mode,

@@ -242,7 +242,7 @@ def everything(folder: Path) -> dict[str, Any]:
     checkpoint = find_checkpoint(run, with_replay=True)
     assert checkpoint is not None
     state = checkpoint.state()
-    del state["wall_s"]
+    del state["clock"]
     segments = list(checkpoint.segments(run.replay))
     config = read_json(run.config)["config"]
     slots, capacity = config["slots_per_task"], config["replay"]["capacity_per_task"]
@@ -264,4 +264,5 @@ def everything(folder: Path) -> dict[str, Any]:
 
 def without_clock(line: dict[str, Any]) -> dict[str, Any]:
     """A line of jsonl without what differs from run to run."""
-    return {name: value for name, value in line.items() if name != "wall_s" and not name.startswith("speed/")}
+    clocks = ("wall_s", "cpu_s")
+    return {name: value for name, value in line.items() if name not in clocks and not name.startswith("speed/")}

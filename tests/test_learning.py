@@ -1,7 +1,13 @@
 """The script that trains many agents: what is finished is not run again, and what the dashboard reads is kept."""
 
-import learning
+import json
 
+import learning
+import published
+import pytest
+import results_page
+
+from mtrl.errors import UserError
 from mtrl.report import compare
 
 TINY = (
@@ -23,9 +29,25 @@ def test_runs_are_kept_and_not_repeated(tmp_path, capsys):
     assert learning.run_all([good, bad], 2, 600.0, results) == [bad]
     assert "done, success" in capsys.readouterr().out
     kept = results / "reach-v3" / "mtsac-small" / "seed-0"
-    assert {path.name for path in kept.iterdir()} == set(learning.KEPT)
+    assert {path.name for path in kept.iterdir()} == {*learning.KEPT, "metrics.jsonl"}
     assert "did you mean" in bad.log.read_text()
     compare(results, tmp_path / "report.html")
     assert "mtsac-small" in (tmp_path / "report.html").read_text()
+    page = results_page.page(results)
+    row = next(line for line in page.splitlines() if line.startswith("| `mtsac-small` | 0 |"))
+    done = json.loads((kept / "DONE").read_text())
+    assert f"| {done['summary']['success_any']:.3f} |" in row and f"| {done['updates']:,} |" in row
+    assert "### A-eval, 40 steps/task" in page and "1 training goals a task" in page
     assert learning.run_all([good], 2, 600.0, results) == []
     assert capsys.readouterr().out == ""
+
+
+def test_without_results_there_is_no_page(tmp_path):
+    with pytest.raises(UserError, match="no finished runs"):
+        results_page.page(tmp_path)
+
+
+def test_published_figures_carry_a_letter_that_is_explained():
+    for anchors in published.ANCHORS.values():
+        assert {anchor.letter for anchor in anchors} <= set(published.PROTOCOLS)
+        assert all(anchor.source and anchor.success and anchor.steps for anchor in anchors)

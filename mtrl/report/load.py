@@ -34,6 +34,8 @@ class Evaluation:
         final: Whether it played all goals when training had ended.
         steps: Environment steps a task that the agent had trained for.
         wall_s: Seconds of training until then.
+        cpu_s: Seconds that the training process's threads worked in them.
+        updates: Gradient updates until then.
         goal_set: `train` or `heldout`.
         mode: Whether the most likely action was taken.
         success_any: Task to `[goal]` success at any step, by goal index; the mean where a goal was repeated.
@@ -48,6 +50,8 @@ class Evaluation:
     mode: bool
     success_any: dict[str, Float64[np.ndarray, " goal"]]
     success_end: dict[str, Float64[np.ndarray, " goal"]]
+    cpu_s: float = 0.0
+    updates: int = 0
 
     @property
     def label(self) -> str:
@@ -242,6 +246,8 @@ def _evaluation(entry: dict[str, Any]) -> Evaluation:
         wall_s=_number(entry["wall_s"]),
         goal_set=str(entry["goal_set"]),
         mode=bool(entry.get("mode", True)),
+        cpu_s=_number(entry.get("cpu_s", 0.0)),
+        updates=int(_number(entry.get("updates", 0))),
         **by_goal,
     )
 

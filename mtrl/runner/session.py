@@ -72,7 +72,7 @@ class Session:
         """
         exit_code = 1
         self._clock.set(self._clock.before)  # what it took to get here is not training
-        self._speed_mark = (self._env_step, self._updates, self._clock.before)
+        self._speed_mark = (self._env_step, self._updates, self._clock.before[0])
         self._progress = Progress(self._experiment.title, self._config.steps_per_task, self._steps_per_task)
         try:
             with StopRequest() as self._stop:
@@ -166,7 +166,7 @@ class Session:
             return
         self._check_finite(loop, flat_metrics(loop.metrics, [task.name for task in loop.env.tasks]))
         lengths = {"metrics": self._metrics.sync(), "evaluations": self._evaluations.sync()}
-        state = {"loop": loop.get_state(), "wall_s": self._clock.seconds(), "evaluation_due": self._evaluation_due}
+        state = {"loop": loop.get_state(), "clock": list(self._clock.read()), "evaluation_due": self._evaluation_due}
         rows = loop.replay_rows() if self._config.checkpoint.replay else None
         if self._store.save(Snapshot(loop.env_step, loop.algorithm.weights(), state, lengths, rows)):
             loop.replay_saved()
@@ -180,7 +180,8 @@ class Session:
                 loop.put_replay(rows)
             loop.set_state(state["loop"])
             self._faults_told = int(loop.env.faults.sum())
-            self._clock.set(float(state["wall_s"]))
+            wall, work = state["clock"]
+            self._clock.set((float(wall), float(work)))
             self._evaluation_due = bool(state["evaluation_due"])
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(
@@ -252,12 +253,9 @@ class Session:
             self._trackers.log_video(self._env_step, task.name, file)
 
     def _counters(self) -> dict[str, Any]:
-        return {
-            "env_step": self._env_step,
-            "steps_per_task": self._steps_per_task,
-            "updates": self._updates,
-            "wall_s": round(self._clock.seconds(), 3),
-        }
+        wall, work = self._clock.read()
+        steps = {"env_step": self._env_step, "steps_per_task": self._steps_per_task, "updates": self._updates}
+        return {**steps, "wall_s": round(wall, 3), "cpu_s": round(work, 3)}
 
     @property
     def _env_step(self) -> int:
@@ -287,20 +285,30 @@ class Session:
 
 
 class _Clock:
-    """Seconds of training, over all sessions of a run, evaluations left out."""
+    """Seconds of training, and those that the process's threads worked in them, over all sessions of a run.
+
+    Evaluations are left out.
+    """
 
     def __init__(self) -> None:
-        self.before, self._began = 0.0, time.perf_counter()
+        self.set((0.0, 0.0))
+
+    def read(self) -> tuple[float, float]:
+        """Seconds that went by, and seconds of work."""
+        return self.before[0] + time.perf_counter() - self._began[0], self.before[
+            1
+        ] + time.process_time() - self._began[1]
 
     def seconds(self) -> float:
-        return self.before + time.perf_counter() - self._began
+        """Seconds that went by."""
+        return self.read()[0]
 
-    def set(self, seconds: float) -> None:
-        self.before, self._began = seconds, time.perf_counter()
+    def set(self, reached: tuple[float, float]) -> None:
+        self.before, self._began = reached, (time.perf_counter(), time.process_time())
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        reached = self.seconds()
+        reached = self.read()
         try:
             yield
         finally:
