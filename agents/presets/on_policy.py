@@ -1,23 +1,58 @@
 """Presets of proximal policy optimisation."""
 
+from dataclasses import replace
+
 from mtrl.algorithm import AGENTS, AgentPreset
 from mtrl.config import EvaluationConfig, RunConfig
+from mtrl.parts.combiner import CombinerConfig
 
 from ..critics.popart import PopArtConfig
 from ..networks.multi_head import MultiHeadConfig
 from ..ppo import PPO
 from ..ppo_config import PPOConfig
+from .method import META_WORLD_PLUS
 
-_actor = MultiHeadConfig(width=256, depth=2)
-PPO_SMALL = RunConfig(
+_wide = MultiHeadConfig()
+_wide_critic = replace(_wide, layer_norm=True)
+_balanced = {"actor_combiner": CombinerConfig("pcgrad"), "critic_combiner": CombinerConfig("fairgrad")}
+LONG = RunConfig(
+    agent="ppo",
+    slots_per_task=20,
+    warmup_steps=0,
+    algorithm=PPOConfig(
+        actor=_wide,
+        critic=_wide,
+        baseline="linear",
+        rollout_steps=500,
+        epochs=16,
+        minibatches=32,
+        gae_lambda=0.97,
+        advantages="none",
+    ),
+)
+"""Whole episodes of few worlds."""
+BALANCED = replace(
+    LONG,
+    agent="toppo",
+    algorithm=replace(
+        LONG.algorithm,
+        critic=_wide_critic,
+        value=PopArtConfig(beta=0.2),
+        baseline="critic",
+        gae_lambda=0.95,
+        advantages="task",
+        **_balanced,
+    ),
+)
+SMALL = RunConfig(
     agent="ppo-small",
-    steps_per_task=2_000_000,
+    steps_per_task=600_000,
     slots_per_task=16,
     warmup_steps=4_096,
     random_progress=True,
-    evaluation=EvaluationConfig(every=200_000, goals=10),
+    evaluation=EvaluationConfig(every=100_000, goals=10),
     algorithm=PPOConfig(
-        actor=_actor,
+        actor=MultiHeadConfig(width=256, depth=2),
         critic=MultiHeadConfig(width=256, depth=2, layer_norm=True),
         value=PopArtConfig(beta=0.2),
         rollout_steps=128,
@@ -26,12 +61,43 @@ PPO_SMALL = RunConfig(
         overlap=True,
         normalize_obs=True,
         normalize_obs_steps=4_096,
-        spread="task",
         initial_log_std=-0.5,
     ),
 )
-AGENTS.register(
-    "ppo-small",
-    AgentPreset("ppo-small", PPO_SMALL, PPO, "not measured", "settings of this project"),
-    "multi-task PPO for a CPU",
-)
+"""Short rollouts of some worlds, learned from while the next are collected."""
+BALANCED_SMALL = replace(SMALL, agent="toppo-small", algorithm=replace(SMALL.algorithm, **_balanced))
+
+_SCHULMAN = "Schulman et al., Proximal Policy Optimization Algorithms, 2017"
+_TOPPO = "TOPPO, arXiv 2605.11473, 2026"
+for _defaults, _description, _source, _notes in (
+    (
+        LONG,
+        "multi-task PPO with a linear baseline, whole episodes at a time",
+        f"{_SCHULMAN}; settings of {META_WORLD_PLUS}",
+        "Network and spread (multi-head, a spread of each task's own) are settings of this project.",
+    ),
+    (
+        BALANCED,
+        "TOPPO: PPO with PopArt, layer normalisation and a combiner for each side",
+        _TOPPO,
+        "Learning rates, batches and the rate of PopArt are not told by the source and are those of ppo, or of this "
+        "project.",
+    ),
+    (
+        SMALL,
+        "multi-task PPO for a laptop: normalised observations, values and advantages, no gradient surgery",
+        f"{_SCHULMAN}; settings of this project",
+        "",
+    ),
+    (
+        BALANCED_SMALL,
+        "small form of toppo for a laptop",
+        f"{_TOPPO}; settings of this project",
+        "ppo-small with toppo's combiners.",
+    ),
+):
+    AGENTS.register(
+        _defaults.agent,
+        AgentPreset(_defaults.agent, _defaults, PPO, "not measured", _source, notes=_notes),
+        _description,
+    )
