@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 
 from mtrl.parts.critic import Samples
+from mtrl.ranks import ALONE, Ranks
 from mtrl.rollouts import PerStep, RolloutBuffer, gae
 from mtrl.types import Observations
 
@@ -46,7 +47,13 @@ def with_critic(
 
 
 def with_linear_baseline(
-    rollout: RolloutBuffer, last_obs: Observations, reward: PerStep, tasks: int, gamma: float, lam: float
+    rollout: RolloutBuffer,
+    last_obs: Observations,
+    reward: PerStep,
+    tasks: int,
+    gamma: float,
+    lam: float,
+    ranks: Ranks = ALONE,
 ) -> tuple[PerStep, PerStep]:
     """Generalised advantages over a linear function of observation and time, fitted to this very rollout.
 
@@ -56,7 +63,7 @@ def with_linear_baseline(
     steps, nothing = len(reward), torch.zeros_like(reward)
     returns, _ = gae(reward, nothing, nothing, rollout.terminated, rollout.ended, gamma=gamma, lam=1.0)
     inputs = baseline.features(by_task(rollout.obs, tasks), by_task(rollout.age, tasks).to(torch.float32))
-    weights = baseline.fit(inputs, by_task(returns, tasks))
+    weights = baseline.fit(inputs, by_task(returns, tasks), ranks)
     value = over_time(baseline.predict(inputs, weights), steps)
     age = rollout.next_age.to(torch.float32)
     after = baseline.features(by_task(last_obs[None], tasks), by_task(age[None], tasks))
@@ -65,10 +72,11 @@ def with_linear_baseline(
     return gae(reward, value, following, rollout.terminated, rollout.ended, gamma=gamma, lam=lam)
 
 
-def normalized(advantage: Samples, scope: Literal["task", "all", "none"]) -> Samples:
+def normalized(advantage: Samples, scope: Literal["task", "all", "none"], ranks: Ranks = ALONE) -> Samples:
     """Advantages `[task, sample]` with mean 0 and deviation 1 for each task, or over all tasks, or as they are."""
     if scope == "none":
         return advantage
     axes = (1,) if scope == "task" else (0, 1)
-    centred = advantage - advantage.mean(dim=axes, keepdim=True)
-    return centred / (centred.square().mean(dim=axes, keepdim=True).sqrt() + LEAST_DEVIATION)
+    centred = advantage - ranks.mean(advantage.mean(dim=axes, keepdim=True))[0]
+    variance = ranks.mean(centred.square().mean(dim=axes, keepdim=True))[0]
+    return centred / (variance.sqrt() + LEAST_DEVIATION)

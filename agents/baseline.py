@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float32
 
 from mtrl.parts.critic import Samples
+from mtrl.ranks import ALONE, Ranks
 
 FURTHEST = 10.0
 """Observations are clipped to this."""
@@ -27,17 +28,19 @@ def features(
     return torch.cat([near, near.square(), *powers, torch.ones_like(time)], dim=-1)
 
 
-def fit(inputs: torch.Tensor, returns: Samples) -> torch.Tensor:
+def fit(inputs: torch.Tensor, returns: Samples, ranks: Ranks = ALONE) -> torch.Tensor:
     """Weights `[group, feature]` of the linear functions that are nearest to the returns, in double precision.
 
     Args:
         inputs: `[group, sample, feature]`.
         returns: `[group, sample]`.
+        ranks: Processes that each have samples of their own, for one fit to all of them.
     """
     x, y = inputs.to(torch.float64), returns.to(torch.float64).unsqueeze(-1)
     ridge = RIDGE * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    products, right = (ranks.size * mean for mean in ranks.mean(x.mT @ x, x.mT @ y))
     # `solve_ex` waits for no device to say whether all went well; the ridge sees to it that it does.
-    return torch.linalg.solve_ex(x.mT @ x + ridge, x.mT @ y).result.squeeze(-1)
+    return torch.linalg.solve_ex(products + ridge, right).result.squeeze(-1)
 
 
 def predict(inputs: torch.Tensor, weights: torch.Tensor) -> Samples:

@@ -54,7 +54,8 @@ class PPO(OnPolicyAlgorithm):
         self.overlap = config.overlap
         device, tasks, action_dim = problem.device, problem.num_tasks, problem.action_mask.shape[1]
         self._mask = problem.action_mask.to(device, torch.float32)
-        setting = Setting(tasks, config.gamma, device, problem.seed, None, problem.task_names)
+        self._ranks = problem.ranks
+        setting = Setting(tasks, config.gamma, device, problem.seed, None, problem.task_names, problem.ranks)
         self.critic: Critic = config.value.build(setting, config.value).to(device)
         outputs = action_dim if config.spread == "task" else 2 * action_dim
         sizes = Sizes(outputs, config.critics, values_of_actions=False)
@@ -68,9 +69,9 @@ class PPO(OnPolicyAlgorithm):
                     "which this algorithm has none: choose another, such as --combiner mean"
                 )
         self.scale: Scale = config.scale.build(setting, config.scale).to(device)
-        self._normalizer = ObsNormalizer(problem.obs_mask.to(device)) if config.normalize_obs else None
+        self._normalizer = ObsNormalizer(problem.obs_mask.to(device), problem.ranks) if config.normalize_obs else None
         self._policy = Gaussian(config.initial_log_std, config.min_log_std, config.max_log_std, config.squash)
-        self._generator = torch.Generator(device).manual_seed(problem.seed + 1)
+        self._generator = torch.Generator(device).manual_seed(problem.ranks.seed(problem.seed + 1))
         self._groups, self._memory = Groups.equal(tasks, device), GroupMemory()
         self._call: Callable[..., torch.Tensor] = call_network
         self._parameters = {"actor": learned(self.actor), "critic": learned(self.critics)}
@@ -135,16 +136,18 @@ class PPO(OnPolicyAlgorithm):
         self._rollouts, self._progress = self._rollouts + 1, progress
         tasks, config = self.problem.num_tasks, self.config
         if self._rollouts == 1:
-            self.scale.refit(by_task(rollout.reward, tasks).mean(dim=1))
+            self.scale.refit(self._ranks.mean(by_task(rollout.reward, tasks).mean(dim=1))[0])
         factors = self.scale.factors(torch.full((tasks,), -torch.inf, device=self._mask.device))
         reward = rollout.reward * factors.repeat_interleave(rollout.reward.shape[1] // tasks)
         rows = {"obs": self._normal(by_task(rollout.obs, tasks), self._groups.task_id)}
         if config.baseline == "linear":
-            advantage, _ = with_linear_baseline(rollout, last_obs, reward, tasks, config.gamma, config.gae_lambda)
+            advantage, _ = with_linear_baseline(
+                rollout, last_obs, reward, tasks, config.gamma, config.gae_lambda, self._ranks
+            )
         else:
             advantage, returns = with_critic(rollout, last_obs, reward, self._values, config.gamma, config.gae_lambda)
             rows |= self._targets(rows["obs"], by_task(returns, tasks))
-        rows["advantage"] = normalized(by_task(advantage, tasks), config.advantages)
+        rows["advantage"] = normalized(by_task(advantage, tasks), config.advantages, self._ranks)
         return rows | {name: by_task(getattr(rollout, name), tasks) for name in ("action", "log_prob")}
 
     def _values(self, obs: torch.Tensor) -> PerStep:
@@ -189,7 +192,7 @@ class PPO(OnPolicyAlgorithm):
             report["loss/critic"] = self._step("critic", self.critics, self.critic_objective(rows, report))
         report["loss/actor"] = self._step("actor", self.actor, self.actor_objective(rows, report))
         if self.config.target_kl:
-            self._follow(report["kl"].mean())
+            self._follow(self._ranks.mean(report["kl"].mean())[0])
         if self.config.scale.name != "none":
             report["reward_scale"] = self.scale.factors(torch.full_like(report["kl"], -torch.inf))
         for name, combiner in self.combiners.items():
@@ -216,7 +219,7 @@ class PPO(OnPolicyAlgorithm):
                 each = torch.maximum(each, self.critic.losses(near, rows["target"], task_id))
             return each.mean(dim=0).mean(dim=1)
 
-        return Objective(self.critics, self.problem.num_tasks, losses)
+        return Objective(self.critics, self.problem.num_tasks, losses, ranks=self._ranks)
 
     def actor_objective(self, rows: Rows, report: Metrics) -> Objective:
         """-min(r A, clip(r) A) less the entropy's worth, the mean for each task, with r the ratio of probabilities."""
@@ -235,7 +238,7 @@ class PPO(OnPolicyAlgorithm):
                 report["clipped"], report["entropy"] = left.float().mean(dim=1), entropy.detach().mean(dim=1)
             return -(gain + self.config.entropy_weight * entropy).mean(dim=1)
 
-        return Objective(self.actor, self.problem.num_tasks, losses)
+        return Objective(self.actor, self.problem.num_tasks, losses, ranks=self._ranks)
 
     def _step(self, name: str, network: Network, objective: Objective) -> PerTask:
         """One step of a network, as its combiner has it; the losses before it."""

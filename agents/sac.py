@@ -43,11 +43,14 @@ class SAC(OffPolicyAlgorithm):
 
     def __init__(self, config: SACConfig, problem: Problem) -> None:
         self.config, self.problem = config, problem
-        self.batch_per_task, self.gamma, self.n_step = config.batch_per_task, config.gamma, config.n_step
+        self.batch_per_task = problem.ranks.share(config.batch_per_task, "--algorithm.batch-per-task")
+        self.gamma, self.n_step = config.gamma, config.n_step
         self._mask = problem.action_mask.to(problem.device, torch.float32)
         self._target_entropy = config.target_entropy_per_action * self._mask.sum(dim=1)
+        entropy, names = self._target_entropy, problem.task_names
+        self._ranks = problem.ranks
         self._setting = Setting(
-            problem.num_tasks, config.gamma, problem.device, problem.seed, self._target_entropy, problem.task_names
+            problem.num_tasks, config.gamma, problem.device, problem.seed, entropy, names, problem.ranks
         )
         self.critic: Critic = config.value.build(self._setting, config.value).to(problem.device)
         self.actor, self.critics = build_networks(config, problem, self.critic, problem.seed)
@@ -57,9 +60,11 @@ class SAC(OffPolicyAlgorithm):
         self._start_temperatures()
         self.combiners = build_combiners(config, self._setting)
         self.scale: Scale = config.scale.build(self._setting, config.scale).to(problem.device)
-        self._normalizer = ObsNormalizer(problem.obs_mask.to(problem.device)) if config.normalize_obs else None
+        self._normalizer = (
+            ObsNormalizer(problem.obs_mask.to(problem.device), problem.ranks) if config.normalize_obs else None
+        )
         self._policy = SquashedGaussian(config.spread, config.min_log_std, config.max_log_std)
-        self._generator = torch.Generator(problem.device).manual_seed(problem.seed + 1)
+        self._generator = torch.Generator(problem.device).manual_seed(problem.ranks.seed(problem.seed + 1))
         self._groups, self._memory = Groups.equal(problem.num_tasks, problem.device), GroupMemory()
         self._call = call_network
         self._updates, self._resets = 0, 0
@@ -112,7 +117,7 @@ class SAC(OffPolicyAlgorithm):
         every = self.config.reset_every
         due = steps_per_task // every if every else 0
         if due > self._resets or not self._updates:
-            self.scale.refit(replay.mean_reward())
+            self.scale.refit(self._ranks.mean(replay.mean_reward())[0])
         if due <= self._resets:
             return 0
         self._resets = due
@@ -160,7 +165,8 @@ class SAC(OffPolicyAlgorithm):
             actor_losses = self._step("actor", self.actor, self.actor_objective(update))
         finally:
             self._let_critics_learn(True)
-        self._step_temperatures(update.report["entropy"])
+        (entropy,) = self._ranks.mean(update.report["entropy"])
+        self._step_temperatures(entropy)
         with torch.no_grad():
             torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage] - one kernel for all parameters
                 self._target_parameters, self._parameters["critic"], self.config.tau
@@ -207,10 +213,10 @@ class SAC(OffPolicyAlgorithm):
             if not self.config.loss_limit:
                 return each
             if update.kept is None:
-                update.kept = each.detach() <= self.config.loss_limit
+                update.kept = self._ranks.mean(each.detach())[0] <= self.config.loss_limit
             return torch.where(update.kept, each, 0.0)
 
-        return Objective(self.critics, self.problem.num_tasks, losses, self._log_temperatures())
+        return Objective(self.critics, self.problem.num_tasks, losses, self._log_temperatures(), self._ranks)
 
     def targets(self, batch: Batch) -> torch.Tensor:
         """What the critics learn towards, of which R + gamma (1 - d) (Q'(s', a') - alpha log pi(a' | s')) is the value.
@@ -241,7 +247,7 @@ class SAC(OffPolicyAlgorithm):
             each = (temperature * log_prob - values).mean(dim=1)
             return each if update.kept is None else torch.where(update.kept, each, 0.0)
 
-        return Objective(self.actor, self.problem.num_tasks, losses, self._log_temperatures())
+        return Objective(self.actor, self.problem.num_tasks, losses, self._log_temperatures(), self._ranks)
 
     def _sample_actions(
         self, obs: torch.Tensor, noise: torch.Tensor, parameters: TaskParameters | None

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import nn
 
+from mtrl.ranks import ALONE, Ranks
+
 LEAST_DEVIATION = 1e-2
 """Of observations, as in FastTD3 (Seo et al., 2025)."""
 FURTHEST = 10.0
@@ -20,10 +22,12 @@ class Moments(nn.Module):
         num_tasks: Tasks.
         features: Numbers that each have a mean of their own; none for plain numbers.
         device: Where they live.
+        ranks: Processes that all add rows of their own, equally many.
     """
 
-    def __init__(self, num_tasks: int, features: tuple[int, ...], device: torch.device) -> None:
+    def __init__(self, num_tasks: int, features: tuple[int, ...], device: torch.device, ranks: Ranks = ALONE) -> None:
         super().__init__()
+        self._ranks = ranks
         self.register_buffer("count", torch.zeros((), dtype=torch.float64, device=device))
         for name in ("mean", "squares"):
             self.register_buffer(name, torch.zeros((num_tasks, *features), dtype=torch.float64, device=device))
@@ -31,10 +35,11 @@ class Moments(nn.Module):
     def add(self, rows: torch.Tensor) -> None:
         """Takes in equally many rows of every task, `[task, sample, ...]`."""
         count, mean, squares = (self.get_buffer(name) for name in ("count", "mean", "squares"))
-        rows, new = rows.to(torch.float64), rows.shape[1]
-        new_mean = rows.mean(dim=1)
+        rows, new = rows.to(torch.float64), rows.shape[1] * self._ranks.size
+        (new_mean,) = self._ranks.mean(rows.mean(dim=1))
+        (spread,) = self._ranks.mean((rows - new_mean.unsqueeze(1)).square().sum(dim=1))
         away, share = new_mean - mean, new / (count + new)
-        squares += (rows - new_mean.unsqueeze(1)).square().sum(dim=1) + away.square() * count * share
+        squares += spread * self._ranks.size + away.square() * count * share
         mean += away * share
         count += new
 
@@ -51,11 +56,12 @@ class ObsNormalizer(nn.Module):
 
     Args:
         mask: `[task, obs]` bool, which numbers are real.
+        ranks: Processes that train together.
     """
 
-    def __init__(self, mask: torch.Tensor) -> None:
+    def __init__(self, mask: torch.Tensor, ranks: Ranks = ALONE) -> None:
         super().__init__()
-        self.moments = Moments(mask.shape[0], (mask.shape[1],), mask.device)
+        self.moments = Moments(mask.shape[0], (mask.shape[1],), mask.device, ranks)
         self.register_buffer("_mask", mask, persistent=False)
 
     def observe(self, obs: torch.Tensor) -> None:

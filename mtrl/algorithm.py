@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float32, Int64
 
 from mtrl.config import RunConfig
+from mtrl.ranks import ALONE, Ranks
 from mtrl.registry import Registry
 from mtrl.types import Actions, Flags, Observations, Rewards, State, TaskIds
 
@@ -27,6 +28,7 @@ class Problem:
         device: Where the agent lives.
         seed: Fixes initial weights and all sampling of the agent.
         descriptors: `[task, descriptor]`, what is known of the tasks beforehand, padded with zeros; None: nothing.
+        ranks: Processes that train together; each has worlds of its own, and the same agent.
     """
 
     task_names: tuple[str, ...]
@@ -35,6 +37,7 @@ class Problem:
     device: torch.device
     seed: int
     descriptors: Float32[torch.Tensor, "task descriptor"] | None = None
+    ranks: Ranks = ALONE
 
     @property
     def num_tasks(self) -> int:

@@ -70,7 +70,7 @@ class FAMO(Weighting):
     @torch.no_grad()
     def stepped(self, objective: Objective) -> None:
         """Learns from what the step did to the losses."""
-        after, before = objective.losses(None), self.get_buffer("before")
+        after, before = objective.value(), self.get_buffer("before")
         self._take_in(after)
         fell = self._above(before).log() - self._above(after).log()
         fell = torch.where((before == 0.0) | (after == 0.0), 0.0, fell)

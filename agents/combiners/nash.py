@@ -67,12 +67,10 @@ class Nash(GradientCombiner):
         if self._updates % self.every == 0:
             return super().backward(objective)
         self._updates += 1
-        objective.network.zero_grad(set_to_none=True)
-        losses = objective.losses(None)
-        losses.backward(self.get_buffer("kept"))
+        losses = objective.backward(lambda losses: self.get_buffer("kept"))
         shared = split_parameters(objective.network).shared.values()
         nn.utils.clip_grad_norm_(shared, self.max_norm, foreach=True)
-        return losses.detach()
+        return losses
 
     def get_state(self) -> State:
         """See `Combiner.get_state`."""

@@ -72,7 +72,7 @@ class PopArt(Critic):
 
     def __init__(self, setting: Setting, config: PopArtConfig) -> None:
         super().__init__()
-        self._beta = config.beta
+        self._beta, self._ranks = config.beta, setting.ranks
         self.register_buffer("mean", torch.zeros(setting.num_tasks, device=setting.device))
         self.register_buffer("variance", torch.ones(setting.num_tasks, device=setting.device))
 
@@ -104,10 +104,10 @@ class PopArt(Critic):
         mean, variance = self.get_buffer("mean"), self.get_buffer("variance")
         old_mean, old_deviation = mean.clone(), self.deviation()
         away = target - mean[task_id][:, None]
-        step = self._beta * away.mean(dim=1)
-        variance.index_copy_(
-            0, task_id, (1.0 - self._beta) * variance[task_id] + self._beta * away.square().mean(dim=1) - step.square()
-        )
+        first, second = self._ranks.mean(away.mean(dim=1), away.square().mean(dim=1))
+        step = self._beta * first
+        moved = (1.0 - self._beta) * variance[task_id] + self._beta * second - step.square()
+        variance.index_copy_(0, task_id, moved)
         mean.index_add_(0, task_id, step)
         deviation = self.deviation()
         for network in networks:

@@ -46,7 +46,8 @@ class ReturnDeviation(WorldScale):
     def __init__(self, setting: Setting, config: ReturnDeviationConfig) -> None:
         super().__init__()
         self._tasks, self._gamma, self._v_max = setting.num_tasks, setting.gamma, config.v_max
-        self.moments = Moments(setting.num_tasks, (), setting.device)
+        self._ranks = setting.ranks
+        self.moments = Moments(setting.num_tasks, (), setting.device, setting.ranks)
         self.register_buffer("largest", torch.zeros(setting.num_tasks, device=setting.device))
         self.register_buffer("returns", torch.zeros(0, device=setting.device))
 
@@ -59,7 +60,7 @@ class ReturnDeviation(WorldScale):
         returns.mul_(self._gamma).add_(reward)
         rows = returns.unflatten(0, (self._tasks, -1))
         self.moments.add(rows)
-        torch.maximum(largest, rows.abs().amax(dim=1), out=largest)
+        torch.maximum(largest, self._ranks.largest(rows.abs().amax(dim=1)), out=largest)
         returns.masked_fill_(ended, 0.0)
 
     def factors(self, log_temperature: PerTask) -> PerTask:

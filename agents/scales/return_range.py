@@ -56,6 +56,7 @@ class ReturnRange(WorldScale):
         if setting.gamma >= 1.0:
             raise UserError(f"scale '{config.name}' needs a discount below 1: lower --algorithm.gamma")
         self._tasks, self._gamma, self._v_max = setting.num_tasks, setting.gamma, config.v_max
+        self._ranks = setting.ranks
         self._horizon, device = 1.0 / (1.0 - setting.gamma), setting.device
         columns = max(1, math.ceil(math.log(SETTLED) / math.log(max(setting.gamma, 1e-9))))
         entropy = torch.zeros(setting.num_tasks) if setting.target_entropy is None else setting.target_entropy
@@ -90,7 +91,8 @@ class ReturnRange(WorldScale):
     def _take(self, returns: torch.Tensor) -> None:
         """Takes in returns, `[world, column]`, 0 where there is none."""
         largest = self.get_buffer("largest")
-        torch.maximum(largest, returns.abs().amax(dim=1).unflatten(0, (self._tasks, -1)).amax(dim=1), out=largest)
+        found = returns.abs().amax(dim=1).unflatten(0, (self._tasks, -1)).amax(dim=1)
+        torch.maximum(largest, self._ranks.largest(found), out=largest)
 
     def factors(self, log_temperature: PerTask) -> PerTask:
         """One before any episode was over."""

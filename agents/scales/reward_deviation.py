@@ -40,7 +40,7 @@ class RewardDeviation(Scale):
 
     def __init__(self, setting: Setting, config: RewardDeviationConfig) -> None:
         super().__init__()
-        self._tasks, self._rate = setting.num_tasks, config.rate
+        self._tasks, self._rate, self._ranks = setting.num_tasks, config.rate, setting.ranks
         self.register_buffer("mean", torch.zeros(setting.num_tasks, device=setting.device))
         self.register_buffer("variance", torch.ones(setting.num_tasks, device=setting.device))
 
@@ -49,10 +49,10 @@ class RewardDeviation(Scale):
     ) -> None:
         """See `Scale.observe`."""
         rows = reward.unflatten(0, (self._tasks, -1))
-        share = 1.0 - (1.0 - self._rate) ** rows.shape[1]
+        share = 1.0 - (1.0 - self._rate) ** (rows.shape[1] * self._ranks.size)
         mean, variance = self.get_buffer("mean"), self.get_buffer("variance")
-        mean.lerp_(rows.mean(dim=1), share)
-        variance.lerp_((rows - mean[:, None]).square().mean(dim=1), share)
+        mean.lerp_(self._ranks.mean(rows.mean(dim=1))[0], share)
+        variance.lerp_(self._ranks.mean((rows - mean[:, None]).square().mean(dim=1))[0], share)
 
     def factors(self, log_temperature: PerTask) -> PerTask:
         """One over the deviation."""

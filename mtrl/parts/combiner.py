@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import nn
 
+from mtrl.ranks import ALONE, Ranks
 from mtrl.registry import Registry
 from mtrl.types import State
 
@@ -67,12 +68,35 @@ class Objective:
         losses: `(None or TaskParameters) -> [task]`, with the network's own parameters or with others; noise and
             targets are the same at every call.
         log_temperature: `[task]`, of agents that have temperatures; detached.
+        ranks: Processes that train together; losses and gradients are means over all of them.
     """
 
     network: nn.Module
     num_tasks: int
     losses: Callable[[TaskParameters | None], PerTask]
     log_temperature: PerTask | None = None
+    ranks: Ranks = ALONE
+
+    def value(self) -> PerTask:
+        """Losses at the network's own parameters, without gradient."""
+        with torch.no_grad():
+            return self.ranks.mean(self.losses(None))[0]
+
+    def backward(self, weigh: Callable[[PerTask], PerTask]) -> PerTask:
+        """Sets `grad` of the network's parameters to that of a weighted sum of the losses.
+
+        Args:
+            weigh: Losses, without gradient, to their weights.
+
+        Returns:
+            The losses, detached.
+        """
+        self.network.zero_grad(set_to_none=True)
+        losses = self.losses(None)
+        (found,) = self.ranks.mean(losses.detach())
+        losses.backward(weigh(found))
+        self.ranks.share_gradients(self.network.parameters())
+        return found
 
     def task_gradients(self, parameters: TaskParameters | None = None) -> TaskGradients:
         """Gradients of every task's loss in one backward pass.
@@ -119,9 +143,11 @@ class Objective:
         given = dataclasses.replace(at, shared=leaves[0], others=leaves[1], specific=leaves[2])
         with torch.enable_grad():
             losses = self.losses(given)
-        gradients = iter(torch.autograd.grad(losses.sum(), every, materialize_grads=True))
+        found = torch.autograd.grad(losses.sum(), every, materialize_grads=True)
+        total, *rest = self.ranks.mean(losses.detach(), *found)
+        gradients = iter(rest)
         shared, others, specific = ({name: next(gradients) for name in part} for part in leaves)
-        return losses.detach(), shared, others, specific
+        return total, shared, others, specific
 
 
 class Combiner(nn.Module, abc.ABC):
@@ -208,10 +234,7 @@ class Weighting(Combiner):
 
     def backward(self, objective: Objective) -> PerTask:
         """See `Combiner.backward`."""
-        objective.network.zero_grad(set_to_none=True)
-        losses = objective.losses(None)
-        losses.backward(self._weigh(losses, objective))
-        return losses.detach()
+        return objective.backward(lambda losses: self._weigh(losses, objective))
 
 
 class GradientCombiner(Combiner):

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float32
 
 from mtrl.config import Choice
+from mtrl.ranks import ALONE, Ranks
 from mtrl.registry import Registry
 
 PerTask = Float32[torch.Tensor, " task"]
@@ -78,6 +79,7 @@ class Setting:
         seed: Fixes what they draw.
         target_entropy: `[task]`, of agents that have one.
         task_names: Names of the tasks, in order; empty where they do not matter.
+        ranks: Processes that train together; statistics are to be those of all of them.
     """
 
     num_tasks: int
@@ -86,3 +88,4 @@ class Setting:
     seed: int
     target_entropy: PerTask | None = None
     task_names: tuple[str, ...] = ()
+    ranks: Ranks = ALONE

@@ -1,0 +1,55 @@
+"""Two processes with half of the transitions each take the steps that one process takes with all of them."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import rank_work
+import torch
+
+from mtrl.errors import UserError
+from mtrl.ranks import ALONE, Ranks
+
+TESTS = Path(__file__).parent
+
+
+def torchrun(processes, *words, **options):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={port}"]
+    return subprocess.run([*launch, *words], capture_output=True, text=True, timeout=600, **options)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    done = torchrun(2, str(TESTS / "rank_work.py"), str(folder), cwd=TESTS)
+    assert done.returncode == 0, done.stderr
+    return [torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in range(2)], rank_work.all_weights()
+
+
+CASES = [*(f"SAC {name}" for name in rank_work.SAC_CASES), *(f"PPO {name}" for name in rank_work.PPO_CASES)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_take_the_steps_of_one(weights, case):
+    (first, second), whole = weights
+    for name, right in whole[case].items():
+        assert torch.equal(first[case][name], second[case][name]), name
+        assert torch.allclose(first[case][name], right, rtol=1e-4, atol=2e-5), name
+
+
+def test_alone_nothing_is_changed():
+    tensors = torch.randn(3), torch.randn(2, 2)
+    assert all(one is other for one, other in zip(ALONE.mean(*tensors), tensors, strict=True))
+    assert ALONE.largest(tensors[0]) is tensors[0] and ALONE.seed(5) == 5 and ALONE.share(7, "it") == 7
+    assert ALONE.any(True, torch.device("cpu")) and ALONE.smallest(3, torch.device("cpu")) == 3
+
+
+def test_what_cannot_be_divided_is_refused():
+    with pytest.raises(UserError, match=r"--slots-per-task 3 cannot be divided among 2 processes"):
+        Ranks(1, 2).share(3, "--slots-per-task")
+    assert len({Ranks(rank, 8).seed(0) for rank in range(8)}) == 8
