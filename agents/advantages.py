@@ -19,8 +19,8 @@ Values = Callable[[torch.Tensor], torch.Tensor]
 
 
 def by_task(rows: torch.Tensor, tasks: int) -> torch.Tensor:
-    """`[time, world, ...]`, worlds sorted by task, to `[task, sample, ...]`; samples are sorted by time."""
-    return rows.unflatten(1, (tasks, -1)).movedim(1, 0).flatten(1, 2)
+    """`[time, world, ...]`, worlds sorted by task, to a copy `[task, sample, ...]`; samples are sorted by time."""
+    return rows.unflatten(1, (tasks, -1)).movedim(1, 0).clone(memory_format=torch.contiguous_format).flatten(1, 2)
 
 
 def over_time(rows: torch.Tensor, steps: int) -> torch.Tensor:

@@ -99,13 +99,16 @@ class CheckpointStore:
         self._segments: list[dict[str, Any]] = []
         self._checked_readable = False
 
-    def newest(self) -> Checkpoint | None:
+    def newest(self, at_most: int | None = None) -> Checkpoint | None:
         """The newest whole checkpoint, from which writing goes on; None where none was ever written.
+
+        Args:
+            at_most: Environment steps that it may not be beyond; None: any.
 
         Raises:
             UserError: There are checkpoints, and all of them are damaged.
         """
-        found = find_checkpoint(self._folder, with_replay=True)
+        found = find_checkpoint(self._folder, with_replay=True, at_most=at_most)
         if found is not None:
             names = [path.name for path in step_folders(self._folder)]
             self._kept = [name for name in names if name <= found.path.name]
@@ -243,18 +246,19 @@ def step_folders(folder: RunFolder) -> list[Path]:
     return sorted(path for path in folder.checkpoints.iterdir() if STEP_FOLDER.fullmatch(path.name))
 
 
-def find_checkpoint(folder: RunFolder, *, with_replay: bool) -> Checkpoint | None:
+def find_checkpoint(folder: RunFolder, *, with_replay: bool, at_most: int | None = None) -> Checkpoint | None:
     """The newest whole checkpoint of a run, with a warning for each newer one that is damaged.
 
     Args:
         folder: The run folder.
         with_replay: Whether its replay segments must be whole too; acting alone does not need them.
+        at_most: Environment steps that it may not be beyond; None: any.
 
     Raises:
         UserError: There are checkpoints, and all of them are damaged.
     """
     reasons = []
-    for path in reversed(step_folders(folder)):
+    for path in reversed([one for one in step_folders(folder) if at_most is None or int(one.name[5:]) <= at_most]):
         try:
             checkpoint = _verified(path, folder.replay if with_replay else None)
         except _DamagedError as error:

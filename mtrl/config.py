@@ -322,8 +322,12 @@ def option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def resolve_device(name: str) -> str:
+def resolve_device(name: str, local: int | None = None) -> str:
     """The torch device that `--device` means; `auto` is CUDA where it works and the CPU elsewhere.
+
+    Args:
+        name: As given.
+        local: Number of this process among several that train together on this machine, each on a GPU of its own.
 
     Raises:
         UserError: There is no such device here.
@@ -331,7 +335,9 @@ def resolve_device(name: str) -> str:
     import torch  # this module is read for every `--help`, and torch takes a second to load
 
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and local is not None:
+        name = f"cuda:{local}"
     kind, _, index = name.partition(":")
     if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
         raise UserError(f"unknown device '{name}': give auto, cpu, cuda or cuda:N")

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Self
+from typing import Any, Self
 
 import torch
 import torch.distributed
@@ -27,10 +27,22 @@ class Ranks:
     Attributes:
         rank: Number of this process; the first one, 0, evaluates and logs.
         size: Processes.
+        device: On which they talk to each other.
     """
 
     rank: int = 0
     size: int = 1
+    device: str = "cpu"
+
+    @staticmethod
+    def started() -> int:
+        """How many processes `torchrun` has started, this one among them; 1 without it."""
+        return int(os.environ.get("WORLD_SIZE", "1"))
+
+    @staticmethod
+    def local() -> int | None:
+        """Number of this process among those of this machine, which says which GPU is its own; None where alone."""
+        return int(os.environ["LOCAL_RANK"]) if Ranks.started() > 1 and "LOCAL_RANK" in os.environ else None
 
     @classmethod
     def join(cls, device: torch.device) -> Self:
@@ -39,8 +51,7 @@ class Ranks:
         Raises:
             UserError: They cannot be reached.
         """
-        size = int(os.environ.get("WORLD_SIZE", "1"))
-        if size == 1:
+        if cls.started() == 1:
             return cls()
         if not torch.distributed.is_initialized():
             backend = "nccl" if device.type == "cuda" else "gloo"
@@ -48,14 +59,18 @@ class Ranks:
                 torch.distributed.init_process_group(backend, timeout=LONGEST_WAIT)
             except (RuntimeError, ValueError) as error:
                 raise UserError(f"cannot reach the other processes of torchrun: {error}") from error
-        return cls(torch.distributed.get_rank(), torch.distributed.get_world_size())
+        return cls(torch.distributed.get_rank(), torch.distributed.get_world_size(), str(device))
 
     def mean(self, *tensors: torch.Tensor) -> list[torch.Tensor]:
-        """Their means over all processes, without gradient, in one message; the same ones where this is alone."""
+        """Their means over all processes, without gradient, in one message; the same ones where this is alone.
+
+        Raises:
+            UserError: Another process has ended; so does every method below that talks to the others.
+        """
         if self.size == 1:
             return list(tensors)
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
-        torch.distributed.all_reduce(flat)
+        self._reduce(flat, torch.distributed.ReduceOp.SUM)
         parts = (flat / self.size).split([tensor.numel() for tensor in tensors])
         return [part.view(tensor.shape).to(tensor.dtype) for part, tensor in zip(parts, tensors, strict=True)]
 
@@ -64,8 +79,18 @@ class Ranks:
         if self.size == 1:
             return tensor
         found = tensor.detach().clone()
-        torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+        self._reduce(found, torch.distributed.ReduceOp.MAX)
         return found
+
+    def _reduce(self, tensor: torch.Tensor, how: Any) -> None:
+        try:
+            torch.distributed.all_reduce(tensor, how)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"process {self.rank} of {self.size} cannot reach the others any more, so it stops: one of them has "
+                f"ended ({reason}). Checkpoints are whole: give the same torchrun command again to go on"
+            ) from error
 
     def share_gradients(self, parameters: Iterable[torch.Tensor]) -> None:
         """Gives parameters the mean of their gradients over all processes; those without one count as zero."""
@@ -79,13 +104,13 @@ class Ranks:
         for own, mean in zip(gradients, self.mean(*gradients), strict=True):
             own.copy_(mean)
 
-    def any(self, flag: bool, device: torch.device) -> bool:
+    def any(self, flag: bool) -> bool:
         """Whether it is set in any process; the host waits for all of them."""
-        return bool(self.largest(torch.tensor(float(flag), device=device)) > 0.0) if self.size > 1 else flag
+        return bool(self.largest(torch.tensor(float(flag), device=self.device)) > 0.0) if self.size > 1 else flag
 
-    def smallest(self, number: int, device: torch.device) -> int:
+    def smallest(self, number: int) -> int:
         """The smallest of all processes' numbers; the host waits for all of them."""
-        return -int(self.largest(torch.tensor(-number, device=device))) if self.size > 1 else number
+        return -int(self.largest(torch.tensor(-number, device=self.device))) if self.size > 1 else number
 
     def share(self, number: int, what: str) -> int:
         """This process's part of a number that is divided among all.

@@ -94,13 +94,17 @@ def test_the_loop_goes_on_exactly(cut, changes):
     assert tensors_differ(whole.get_state(), second.get_state()) == ""
 
 
-def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path, capsys):
-    tiny_config(tmp_path)  # registers the toys
-    toy = AGENTS.get("toy").defaults
+def register_tiny_ppo():
+    """A small PPO on the toy tasks, once in a process."""
     if "tiny-ppo" not in AGENTS:
         settings = config(rollout_steps=6, **{**FULL, "final_learning_rate": 1.0})
-        small = dataclasses.replace(toy, agent="tiny-ppo", algorithm=settings)
+        small = dataclasses.replace(AGENTS.get("toy").defaults, agent="tiny-ppo", algorithm=settings)
         AGENTS.register("tiny-ppo", AgentPreset("tiny-ppo", small, PPO, "none", "tests"), "small PPO")
+
+
+def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path, capsys):
+    tiny_config(tmp_path)  # registers the toys
+    register_tiny_ppo()
     whole = mtrl.train("dot-suite", "tiny-ppo", run_folder=str(tmp_path / "whole"), steps_per_task=100)
     short = mtrl.train("dot-suite", "tiny-ppo", run_folder=str(tmp_path / "short"), steps_per_task=50)
     longer = short.resume(100)

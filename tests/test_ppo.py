@@ -87,6 +87,10 @@ def test_rows_of_tasks_and_steps_of_worlds_are_the_same():
     assert tasks.shape == (3, 10, 2)
     assert tasks[1].flatten().tolist() == rows[:, 2:4].flatten().tolist()
     assert torch.equal(over_time(tasks, 5), rows)
+    alone = by_task(rows, 6)
+    kept = alone.clone()
+    rows.zero_()  # as the next rollout is written
+    assert torch.equal(alone, kept)
 
 
 @pytest.mark.parametrize("critic", ["mse", "popart"])

@@ -16,6 +16,7 @@ from mtrl.goals import GoalSet, make_goal_sets
 from mtrl.logger.contract import TRACKERS
 from mtrl.parts.network import without_sources
 from mtrl.parts.words import describe_agent
+from mtrl.ranks import ALONE, Ranks
 from mtrl.run_folder import RunFolder, read_json, run_folder_of
 from mtrl.suites import Suite, resolve_suite
 from mtrl.tasks import TASKS
@@ -35,8 +36,9 @@ class Experiment:
         preset: Its agent.
         device: Where it runs.
         folder: Where it is written.
-        slots_per_task: Environments of each task that are trained in, whichever option says so.
+        slots_per_task: Environments of each task that are trained in, whichever option says so, over all processes.
         agent_name: Its preset with the parts that the preset does not have, such as `mtmhsac+moore`.
+        ranks: Processes that train it together.
     """
 
     config: RunConfig
@@ -46,6 +48,7 @@ class Experiment:
     folder: RunFolder
     slots_per_task: int
     agent_name: str
+    ranks: Ranks = ALONE
 
     @property
     def title(self) -> str:
@@ -55,7 +58,7 @@ class Experiment:
     def build_agent(self) -> Any:
         """The agent with its initial weights: an algorithm, or a fixed policy."""
         problem = make_problem(self.suite.train_tasks, self.device, self.config.seed)
-        return self.preset.build(self.config.algorithm, problem)
+        return self.preset.build(self.config.algorithm, replace(problem, ranks=self.ranks))
 
     def goal_sets(self) -> dict[str, GoalSet]:
         """Goals by split: training and held-out goals of the training tasks, and goals of tasks never trained on."""
@@ -98,7 +101,7 @@ class Experiment:
             self.tasks_of(goals.name),
             goal_set=goals,
             slots_per_task=slots_per_task,
-            workers=self.config.workers,
+            workers=self.config.workers or (1 if self.ranks.size > 1 else 0),
             engine=self.config.engine,
             goal_visible=self.suite.goal_visible,
             device=self.device,
@@ -126,7 +129,7 @@ def prepare(config: RunConfig) -> Experiment:
         TRACKERS.get(name)
     slots = slots_for(config, len(suite.train_tasks), preset.defaults.slots_per_task)
     validate(replace(config, slots_per_task=slots))
-    device = torch.device(resolve_device(config.device))
+    device = torch.device(resolve_device(config.device, Ranks.local()))
     name = describe_agent(config, preset.defaults)
     return Experiment(config, suite, preset, device, run_folder_of(config, suite, name), slots, name)
 

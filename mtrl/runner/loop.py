@@ -4,15 +4,25 @@ import abc
 from collections import deque
 from typing import Any
 
+import numpy as np
 import torch
 
 from mtrl.algorithm import Metrics
 from mtrl.evaluation import Episode, RunningEpisodes
+from mtrl.ranks import ALONE, Ranks
 from mtrl.types import Rewards, State
 from mtrl.vector.contract import StepInfo, TaskVectorEnv, slots_of_each_task
 
+STREAM = 1
+"""Which of the random streams under the run's seed is the training loop's; agents use the seed itself."""
 WINDOW = 20
 """Training episodes of each task that success and return are averaged over."""
+
+
+def stream_seed(seed: int, ranks: Ranks) -> int:
+    """What a training loop draws with, in each process something else."""
+    own = [ranks.rank] if ranks.rank else []
+    return int(np.random.SeedSequence([seed, STREAM, *own]).generate_state(1)[0])
 
 
 class EpisodeStatistics:
@@ -69,7 +79,8 @@ class TrainingLoop(abc.ABC):
     Attributes:
         algorithm: What learns; has `act`, `weights`, `load_weights`, `get_state`, `set_state`.
         env: What it learns from.
-        slots_per_task: Slots of each task.
+        ranks: Processes that train together; steps are counted over all of them.
+        slots_per_task: Slots of each task, in this process.
         statistics: Of the training episodes.
         vector_steps: Steps of the vector environment so far.
         updates: Gradient updates so far.
@@ -82,8 +93,8 @@ class TrainingLoop(abc.ABC):
 
     has_replay = False
 
-    def __init__(self, algorithm: Any, env: TaskVectorEnv) -> None:
-        self.algorithm, self.env = algorithm, env
+    def __init__(self, algorithm: Any, env: TaskVectorEnv, ranks: Ranks = ALONE) -> None:
+        self.algorithm, self.env, self.ranks = algorithm, env, ranks
         self.statistics = EpisodeStatistics(env)
         self.slots_per_task = slots_of_each_task(env)
         self.vector_steps = 0
@@ -93,12 +104,17 @@ class TrainingLoop(abc.ABC):
     @property
     def env_step(self) -> int:
         """Environment steps over all tasks."""
-        return self.vector_steps * self.env.num_envs
+        return self.vector_steps * self.env.num_envs * self.ranks.size
 
     @property
     def steps_per_task(self) -> int:
         """Environment steps of each task."""
-        return self.vector_steps * self.slots_per_task
+        return self.vector_steps * self._step
+
+    @property
+    def _step(self) -> int:
+        """Environment steps of each task in one step of the vector environments."""
+        return self.slots_per_task * self.ranks.size
 
     def crossed(self, every: int, reports: int = 1) -> bool:
         """Whether the last step reached or passed a multiple of so many environment steps a task; 0 never does.
@@ -109,9 +125,9 @@ class TrainingLoop(abc.ABC):
                 thousands of worlds would pass one at nearly every step.
         """
         if self.env.report_every > 1 and every:
-            every = max(every, reports * self.env.report_every * self.slots_per_task)
+            every = max(every, reports * self.env.report_every * self._step)
         now = self.steps_per_task
-        return every > 0 and now // every > (now - self.slots_per_task) // every
+        return every > 0 and now // every > (now - self._step) // every
 
     @abc.abstractmethod
     def start(self) -> None:

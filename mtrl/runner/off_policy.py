@@ -2,18 +2,15 @@
 
 import math
 
-import numpy as np
 import torch
 
 from mtrl.algorithm import OffPolicyAlgorithm, Step
 from mtrl.buffers import ReplayBuffer
 from mtrl.config import RunConfig
-from mtrl.runner.loop import TrainingLoop
+from mtrl.ranks import ALONE, Ranks
+from mtrl.runner.loop import TrainingLoop, stream_seed
 from mtrl.types import Actions, Observations, State
 from mtrl.vector.contract import TaskVectorEnv
-
-STREAM = 1
-"""Which of the random streams under the run's seed is this loop's; agents use the seed itself."""
 
 
 class OffPolicyLoop(TrainingLoop):
@@ -27,36 +24,38 @@ class OffPolicyLoop(TrainingLoop):
         algorithm: What learns.
         env: The training environment.
         config: Warm-up, replay, updates and seed.
+        ranks: Processes that train together; each holds its part of the replay.
     """
 
     algorithm: OffPolicyAlgorithm
     has_replay = True
 
-    def __init__(self, algorithm: OffPolicyAlgorithm, env: TaskVectorEnv, config: RunConfig) -> None:
-        super().__init__(algorithm, env)
+    def __init__(
+        self, algorithm: OffPolicyAlgorithm, env: TaskVectorEnv, config: RunConfig, ranks: Ranks = ALONE
+    ) -> None:
+        super().__init__(algorithm, env, ranks)
         self._config = config
         obs_dim, action_dim = env.obs_mask.shape[1], env.action_mask.shape[1]
         self.buffer = ReplayBuffer(
             len(env.tasks),
             self.slots_per_task,
-            config.replay.capacity_per_task,
+            config.replay.capacity_per_task // ranks.size,
             obs_dim,
             action_dim,
             env.device,
             shortest_episode=min(task.horizon for task in env.tasks),
         )
-        seed = int(np.random.SeedSequence([config.seed, STREAM]).generate_state(1)[0])
-        self._generator = torch.Generator(env.device).manual_seed(seed)
+        self._generator = torch.Generator(env.device).manual_seed(stream_seed(config.seed, ranks))
         self._saved_steps = 0
         self._learning_steps, self._regular_updates = 0, 0
-        self._random_until = math.ceil(config.warmup_steps * len(env.tasks) / env.num_envs)
+        self._random_until = math.ceil(config.warmup_steps / self._step)
         self._learn_from = max(1, self._random_until)
         self._obs: Observations
 
     def start(self) -> None:
         """Starts all episodes."""
         options = {"random_progress": self._config.random_progress}
-        self._obs, _ = self.env.reset(seed=self._config.seed, options=options)
+        self._obs, _ = self.env.reset(seed=self.ranks.seed(self._config.seed), options=options)
         self.buffer.start(self._obs)
         self.algorithm.begin_episodes(torch.ones(self.env.num_envs, dtype=torch.bool, device=self.env.device))
 

@@ -1,17 +1,14 @@
 """The on-policy loop: collect a rollout, learn from it some times over, collect the next."""
 
-import numpy as np
 import torch
 
 from mtrl.algorithm import OnPolicyAlgorithm, Rows, Step
 from mtrl.config import RunConfig
+from mtrl.ranks import ALONE, Ranks
 from mtrl.rollouts import RolloutBuffer
-from mtrl.runner.loop import TrainingLoop
+from mtrl.runner.loop import TrainingLoop, stream_seed
 from mtrl.types import Observations, State
 from mtrl.vector.contract import TaskVectorEnv
-
-STREAM = 1
-"""Which of the random streams under the run's seed is this loop's; agents use the seed itself."""
 
 
 class OnPolicyLoop(TrainingLoop):
@@ -28,12 +25,15 @@ class OnPolicyLoop(TrainingLoop):
         algorithm: What learns.
         env: The training environment.
         config: Warm-up, length and seed.
+        ranks: Processes that train together; each learns from its own rollouts.
     """
 
     algorithm: OnPolicyAlgorithm
 
-    def __init__(self, algorithm: OnPolicyAlgorithm, env: TaskVectorEnv, config: RunConfig) -> None:
-        super().__init__(algorithm, env)
+    def __init__(
+        self, algorithm: OnPolicyAlgorithm, env: TaskVectorEnv, config: RunConfig, ranks: Ranks = ALONE
+    ) -> None:
+        super().__init__(algorithm, env, ranks)
         self._config = config
         self.rollout = RolloutBuffer(
             algorithm.rollout_steps,
@@ -43,14 +43,14 @@ class OnPolicyLoop(TrainingLoop):
             env.device,
             shortest_episode=min(task.horizon for task in env.tasks),
         )
-        seed = int(np.random.SeedSequence([config.seed, STREAM]).generate_state(1)[0])
+        seed = stream_seed(config.seed, ranks)
         self._lessons = Lessons(algorithm.epochs, algorithm.minibatches, seed, env.device)
         self._obs: Observations
 
     def start(self) -> None:
         """Starts all episodes."""
         options = {"random_progress": self._config.random_progress}
-        self._obs, _ = self.env.reset(seed=self._config.seed, options=options)
+        self._obs, _ = self.env.reset(seed=self.ranks.seed(self._config.seed), options=options)
         self.algorithm.begin_episodes(torch.ones(self.env.num_envs, dtype=torch.bool, device=self.env.device))
 
     def advance(self) -> None:

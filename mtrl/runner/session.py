@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from mtrl.checkpoint import Checkpoint, CheckpointStore, Snapshot
+from mtrl.checkpoint import Checkpoint, Snapshot
 from mtrl.errors import Interrupted, UserError
 from mtrl.evaluation import EvaluationResult, evaluate
 from mtrl.goals import GoalSet
@@ -21,11 +21,9 @@ from mtrl.runner.loop import TrainingLoop
 from mtrl.runner.metrics import flat_evaluation, flat_metrics
 from mtrl.runner.progress import Progress, describe_evaluation
 from mtrl.runner.signals import StopRequest
+from mtrl.runner.together import SELDOM, load, newest_common, stop_agreed, store_of
 from mtrl.tasks import TASKS
 from mtrl.vector.contract import TaskVectorEnv
-
-SELDOM = 32
-"""Looks at the device that lie at least between two evaluations or checkpoints, where looks are rare."""
 
 
 class Session:
@@ -44,14 +42,13 @@ class Session:
     def __init__(self, experiment: Experiment, loop: TrainingLoop | None, agent: Any, goals: GoalSet) -> None:
         self._experiment, self._loop, self._agent, self._goals = experiment, loop, agent, goals
         self._config, self._folder = experiment.config, experiment.folder
-        held = self._config.replay.capacity_per_task // experiment.slots_per_task
-        self._store = CheckpointStore(self._folder, self._config.checkpoint, held)
+        self._store = store_of(experiment)
         self._clock = _Clock()
         self._evaluation_env: TaskVectorEnv | None = None
         self._evaluation_due = False
         self._saved_at = -1
         self._faults_told = 0
-        checkpoint = self._store.newest() if loop is not None else None
+        checkpoint = newest_common(self._store, experiment.ranks) if loop is not None else None
         lengths = checkpoint.manifest["lengths"] if checkpoint else {"metrics": 0, "evaluations": 0}
         self._metrics = JsonlFile(self._folder.metrics, lengths["metrics"])
         self._evaluations = JsonlFile(self._folder.evaluations, lengths["evaluations"])
@@ -101,10 +98,11 @@ class Session:
             if loop.crossed(log_every):
                 self._log(loop)
             self._evaluation_due = loop.crossed(every, SELDOM)
-            over = loop.steps_per_task >= target
-            if loop.crossed(self._config.checkpoint.every, SELDOM) or self._stop.made or over:
+            over, stopping = loop.steps_per_task >= target, stop_agreed(loop, self._stop.made)
+            if loop.crossed(self._config.checkpoint.every, SELDOM) or stopping or over:
                 self._save(loop)
-            self._stop.check()
+            if stopping:
+                raise Interrupted("stopped by a signal")
             if self._evaluation_due and not (over and final):  # after saving: a kill within it then loses no steps
                 self._evaluate_midway(loop)
         if self._saved_at != loop.env_step:
@@ -173,21 +171,9 @@ class Session:
             self._saved_at = loop.env_step
 
     def _restore(self, loop: TrainingLoop, checkpoint: Checkpoint) -> None:
-        state = checkpoint.state()
-        try:
-            loop.algorithm.load_weights(checkpoint.weights())
-            for rows in checkpoint.segments(self._folder.replay):
-                loop.put_replay(rows)
-            loop.set_state(state["loop"])
-            self._faults_told = int(loop.env.faults.sum())
-            wall, work = state["clock"]
-            self._clock.set((float(wall), float(work)))
-            self._evaluation_due = bool(state["evaluation_due"])
-        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"checkpoint {checkpoint.path} does not fit this version of its agent or tasks ({error!r}): go on with "
-                "the versions in config.json, or train into another --run-folder"
-            ) from error
+        reached, self._evaluation_due = load(loop, checkpoint, self._folder)
+        self._faults_told = int(loop.env.faults.sum())
+        self._clock.set(reached)
         self._saved_at = loop.env_step
         if loop.has_replay and not checkpoint.manifest["replay"]:
             warn(
@@ -200,9 +186,11 @@ class Session:
             result = self._evaluate(self._config.evaluation.goals)
         except Interrupted:
             self._save(loop)
+            loop.ranks.any(True)  # the other processes wait for this one's evaluation
             raise
         self._evaluation_due = False
         self._record(result, final=False)
+        loop.ranks.any(False)
 
     def _evaluate(self, goals: int | None) -> EvaluationResult:
         if self._evaluation_env is None:

@@ -3,7 +3,8 @@
 import dataclasses
 import sys
 import uuid
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from mtrl.errors import UserError
 from mtrl.goals import GoalSet
 from mtrl.logger.console import say
 from mtrl.memory import keep_freed_memory
+from mtrl.ranks import Ranks
 from mtrl.run_folder import read_json, to_json, write_atomically
 from mtrl.runner.experiment import Experiment, prepare, read_experiment
 from mtrl.runner.loop import TrainingLoop
 from mtrl.runner.off_policy import OffPolicyLoop
 from mtrl.runner.on_policy import OnPolicyLoop
 from mtrl.runner.session import Session
-from mtrl.vector.contract import TaskVectorEnv
+from mtrl.runner.together import Follower
 
 FREE = ("run_folder", "workers", "checkpoint.", "tracking.")
 """Fields that change nothing about what is learned: a run may go on with others."""
@@ -39,7 +41,9 @@ def start(config: RunConfig) -> Path:
         UserError: The configuration is impossible, or the folder holds a run of another one.
         Interrupted: A signal came; a checkpoint is written.
     """
-    experiment = prepare(config)
+    experiment = _joined(prepare(config))
+    if experiment.ranks.rank:
+        return _follow(experiment)
     experiment.folder.check_usable()
     with experiment.folder.lock():
         if experiment.folder.is_run():
@@ -63,12 +67,29 @@ def go_on(path: Path, steps_per_task: int | None = None) -> Path:
         UserError: There is no run, or none of its checkpoints is whole.
         Interrupted: A signal came; a checkpoint is written.
     """
-    experiment = read_experiment(path)
+    experiment = _joined(read_experiment(path))
+    extended = steps_per_task is not None and steps_per_task != experiment.config.steps_per_task
+    if extended:
+        experiment = _extended(experiment, int(steps_per_task or 0))
+    if experiment.ranks.rank:
+        return _follow(experiment)
     with experiment.folder.lock():
-        if steps_per_task is not None and steps_per_task != experiment.config.steps_per_task:
-            experiment = _extended(experiment, steps_per_task)
+        _check_processes(experiment, read_json(experiment.folder.config))
+        if extended:
+            experiment.folder.done.unlink(missing_ok=True)
         _run(experiment)
     return experiment.folder.path
+
+
+def _joined(experiment: Experiment) -> Experiment:
+    """The same with the processes that `torchrun` started, if it did.
+
+    Raises:
+        UserError: They cannot be reached, or what they share cannot be divided among them.
+    """
+    ranks = Ranks.join(experiment.device)
+    ranks.share(experiment.slots_per_task, "--slots-per-task")
+    return dataclasses.replace(experiment, ranks=ranks)
 
 
 def _extended(experiment: Experiment, steps_per_task: int) -> Experiment:
@@ -78,8 +99,22 @@ def _extended(experiment: Experiment, steps_per_task: int) -> Experiment:
             f"{experiment.folder.path} was begun with: give more"
         )
     extended = prepare(dataclasses.replace(experiment.config, steps_per_task=steps_per_task))
-    experiment.folder.done.unlink(missing_ok=True)
-    return extended
+    return dataclasses.replace(extended, ranks=experiment.ranks)
+
+
+def _check_processes(experiment: Experiment, document: Any) -> None:
+    """Makes sure that as many processes go on as began: each has worlds and a replay of its own.
+
+    Raises:
+        UserError: They are more or fewer.
+    """
+    begun = document.get("processes", 1)
+    if begun != experiment.ranks.size:
+        how = f"torchrun --nproc-per-node {begun} -m mtrl ..." if begun > 1 else "mtrl ..., without torchrun"
+        raise UserError(
+            f"run folder {experiment.folder.path} was begun with {begun} processes, and here are "
+            f"{experiment.ranks.size}: go on with `{how}`, or train into another --run-folder"
+        )
 
 
 def _check_same(experiment: Experiment) -> None:
@@ -92,6 +127,7 @@ def _check_same(experiment: Experiment) -> None:
     document = read_json(folder.config)
     if not isinstance(document, dict) or not isinstance(document.get("config"), dict):
         raise UserError(f"{folder.config} is damaged: restore it, or train into another --run-folder")
+    _check_processes(experiment, document)
     found = differences(document["config"], to_dict(experiment.config))
     differing = {name: values for name, values in found.items() if not name.startswith(FREE)}
     if differing:
@@ -103,47 +139,68 @@ def _check_same(experiment: Experiment) -> None:
 
 
 def _run(experiment: Experiment) -> None:
-    folder = experiment.folder
+    folder, ranks = experiment.folder, experiment.ranks
     if folder.is_finished():
+        ranks.any(True)  # the others need not begin
         say(f"{experiment.title}: finished already, in {folder.path}")
         return
+    agent = _build(experiment)
+    _write_beginning(experiment, agent)
+    ranks.any(not experiment.preset.trainable)
+    goals = folder.read_goals("train", experiment.suite.train_tasks)
+    if not experiment.preset.trainable:
+        Session(experiment, None, agent, goals).run()
+        return
+    worlds, tasks = experiment.config.worlds, len(experiment.suite.train_tasks)
+    if worlds % tasks:
+        say(f"stepping {experiment.slots_per_task * tasks} worlds, since {worlds} do not divide among {tasks} tasks")
+    with _loop(experiment, agent, goals) as loop:
+        Session(experiment, loop, agent, goals).run()
+
+
+def _follow(experiment: Experiment) -> Path:
+    """A further process's part: to learn with the first one."""
+    if not experiment.ranks.any(False):
+        agent = _build(experiment)
+        goals = experiment.folder.read_goals("train", experiment.suite.train_tasks)
+        with _loop(experiment, agent, goals) as loop:
+            Follower(experiment, loop).run()
+    return experiment.folder.path
+
+
+def _build(experiment: Experiment) -> Any:
+    """The agent.
+
+    Raises:
+        UserError: No training loop knows what to do with it.
+    """
     if experiment.device.type == "cpu":
         torch.set_num_threads(1)  # more are slower: the networks are small, and workers need the other cores
         keep_freed_memory()
     torch.manual_seed(experiment.config.seed)
     agent = experiment.build_agent()
-    _write_beginning(experiment, agent)
-    goals = folder.read_goals("train", experiment.suite.train_tasks)
-    if not experiment.preset.trainable:
-        Session(experiment, None, agent, goals).run()
-    elif isinstance(agent, OffPolicyAlgorithm | OnPolicyAlgorithm):
-        _train(experiment, agent, goals)
-    else:
+    if experiment.preset.trainable and not isinstance(agent, OffPolicyAlgorithm | OnPolicyAlgorithm):
         raise UserError(
             f"agent '{experiment.preset.name}' is a {type(agent).__name__}: derive it from "
             "mtrl.algorithm.OffPolicyAlgorithm or OnPolicyAlgorithm, for which there are training loops"
         )
+    return agent
 
 
-def _loop(agent: Algorithm, env: TaskVectorEnv, config: RunConfig) -> TrainingLoop:
-    """The training loop that an agent asks for."""
-    if isinstance(agent, OnPolicyAlgorithm):
-        return OnPolicyLoop(agent, env, config)
-    assert isinstance(agent, OffPolicyAlgorithm)
-    return OffPolicyLoop(agent, env, config)
-
-
-def _train(experiment: Experiment, agent: OffPolicyAlgorithm | OnPolicyAlgorithm, goals: GoalSet) -> None:
-    worlds, tasks = experiment.config.worlds, len(experiment.suite.train_tasks)
-    if worlds % tasks:
-        say(f"stepping {experiment.slots_per_task * tasks} worlds, since {worlds} do not divide among {tasks} tasks")
-    with closing(experiment.build_env(goals, experiment.slots_per_task)) as env:
-        if experiment.config.compile:
+@contextmanager
+def _loop(experiment: Experiment, agent: Algorithm, goals: GoalSet) -> Iterator[TrainingLoop]:
+    """The training loop that the agent asks for, with this process's worlds."""
+    config, ranks = experiment.config, experiment.ranks
+    with closing(experiment.build_env(goals, experiment.slots_per_task // ranks.size)) as env:
+        if config.compile:
             agent.compile()
             env.compile()
-        if experiment.config.graphs:
+        if config.graphs:
             agent.record()
-        Session(experiment, _loop(agent, env, experiment.config), agent, goals).run()
+        if isinstance(agent, OnPolicyAlgorithm):
+            yield OnPolicyLoop(agent, env, config, ranks)
+        elif isinstance(agent, OffPolicyAlgorithm):
+            yield OffPolicyLoop(agent, env, config, ranks)
 
 
 def _write_beginning(experiment: Experiment, agent: Any) -> None:
@@ -168,6 +225,7 @@ def _write_beginning(experiment: Experiment, agent: Any) -> None:
             "commit": provenance.commit(),
             "hardware": provenance.hardware(),
             "device": str(experiment.device),
+            "processes": experiment.ranks.size,
             "parameters": agent.parameter_counts() if experiment.preset.trainable else {},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": sys.argv,
