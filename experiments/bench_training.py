@@ -20,14 +20,17 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from mtrl.algorithm import OnPolicyAlgorithm
 from mtrl.api import make_config
 from mtrl.goals import make_goal_sets
 from mtrl.provenance import commit, hardware, versions
 from mtrl.runner.experiment import prepare
 from mtrl.runner.off_policy import OffPolicyLoop
+from mtrl.runner.on_policy import OnPolicyLoop
 from mtrl.tasks import TASKS
 
-RUNS = (("MT3", "quick"), ("MT10", "mtmhsac"))
+Loop = OffPolicyLoop | OnPolicyLoop
+RUNS = (("MT3", "quick"), ("MT10", "mtmhsac"), ("MT10", "ppo-small"))
 PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "linear", "matmul")
 OPTIMISER = ("adam", "lerp", "norm", "zero_grad")
 
@@ -52,7 +55,7 @@ class Stopwatch:
         setattr(owner, method, timed)
 
 
-def build_loop(suite: str, agent: str, *, compiled: bool) -> OffPolicyLoop:
+def build_loop(suite: str, agent: str, *, compiled: bool) -> Loop:
     """A training loop that is about to learn."""
     with tempfile.TemporaryDirectory() as folder:
         config = make_config(suite, agent, seed=0, run_folder=folder)
@@ -63,37 +66,68 @@ def build_loop(suite: str, agent: str, *, compiled: bool) -> OffPolicyLoop:
     if compiled:
         env.compile()
         algorithm.compile()
-    loop = OffPolicyLoop(algorithm, env, experiment.config)
+    kind = OnPolicyLoop if isinstance(algorithm, OnPolicyAlgorithm) else OffPolicyLoop
+    loop = kind(algorithm, env, experiment.config)
     loop.start()
     while loop.updates < 5:
         loop.advance()
     return loop
 
 
-def measure(loop: OffPolicyLoop, seconds: float) -> dict[str, float]:
-    """Milliseconds of each part in one step of the vector environment with its updates."""
-    watch = Stopwatch()
-    for owner, method, name in (
-        (loop.algorithm, "act", "acting"),
+def methods(loop: Loop) -> list[tuple[Any, str, str]]:
+    """What is timed: an object, its method, and what that is called."""
+    shared = [
         (loop.env, "step_async", "environments (what is not overlapped)"),
         (loop.env, "step_wait", "environments (what is not overlapped)"),
-        (loop.buffer, "sample", "replay: drawing a batch"),
-        (loop.buffer, "add", "replay: storing"),
         (loop.algorithm, "update", "update"),
         (loop.statistics, "add", "statistics"),
-    ):
+    ]
+    if isinstance(loop, OnPolicyLoop):
+        own = [
+            (loop.algorithm, "explore", "acting"),
+            (loop.algorithm, "digest", "advantages and targets"),
+            (loop._lessons, "next", "drawing a part"),
+            (loop.rollout, "add", "storing"),
+        ]
+    else:
+        own = [
+            (loop.algorithm, "act", "acting"),
+            (loop.buffer, "sample", "drawing a batch"),
+            (loop.buffer, "add", "storing"),
+        ]
+    return [*own, *shared]
+
+
+def measure(loop: Loop, seconds: float) -> dict[str, float]:
+    """Milliseconds of each part in one step of the vector environment with its updates, over whole rollouts."""
+    while isinstance(loop, OnPolicyLoop) and loop.rollout.filled:
+        loop.advance()
+    watch = Stopwatch()
+    for owner, method, name in methods(loop):
         watch.watch(owner, method, name)
     steps, began = 0, time.perf_counter()
-    while (spent := time.perf_counter() - began) < seconds:
+    while (spent := time.perf_counter() - began) < seconds or (isinstance(loop, OnPolicyLoop) and loop.rollout.filled):
         loop.advance()
         steps += 1
     parts = {name: 1e3 * value / steps for name, value in watch.seconds.items()}
     return {**parts, "rest": 1e3 * spent / steps - sum(parts.values()), "whole step": 1e3 * spent / steps}
 
 
-def split_update(loop: OffPolicyLoop, updates: int) -> dict[str, float]:
+def part_of(loop: Loop) -> tuple[Any, int]:
+    """What an update learns from, and its transitions."""
+    if isinstance(loop, OnPolicyLoop):
+        while not loop._lessons.total - loop._lessons.made:
+            loop.advance()
+        rows = loop._lessons.next()
+        return rows, rows["log_prob"].numel()
+    agent = loop.algorithm
+    batch = loop.buffer.sample(agent.batch_per_task, loop._generator, agent.gamma)
+    return batch, len(batch.reward)
+
+
+def split_update(loop: Loop, updates: int) -> dict[str, float]:
     """Shares of an update's time: matrix products, optimisers, everything else."""
-    batch = loop.buffer.sample(loop.algorithm.batch_per_task, loop._generator, loop.algorithm.gamma)
+    batch, _ = part_of(loop)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         for _ in range(updates):
             loop.algorithm.update(batch)
@@ -121,12 +155,16 @@ def section(suite: str, agent: str, seconds: float) -> list[str]:
             plain, shares = loop, split_update(loop, 30)
         loop.env.close()
     assert plain is not None
-    slots, per_step = plain.env.num_envs // len(plain.env.tasks), plain._config.updates_per_step
+    slots, rows = plain.env.num_envs // len(plain.env.tasks), part_of(plain)[1]
+    if isinstance(plain, OnPolicyLoop):
+        per_step = plain.algorithm.epochs * plain.algorithm.minibatches / plain.algorithm.rollout_steps
+    else:
+        per_step = plain._config.updates_per_step
     lines = [
         f"## `mtrl train {suite} --agent {agent}`",
         "",
-        f"{len(plain.env.tasks)} tasks, {slots} worlds each, {per_step:g} update a step, batches of "
-        f"{plain.algorithm.batch_per_task * len(plain.env.tasks)}; one torch thread, one thread of physics.",
+        f"{len(plain.env.tasks)} tasks, {slots} worlds each, {per_step:.3g} updates a step, each from {rows} "
+        "transitions; one torch thread, one thread of physics.",
         "",
         f"| ms a step | {' | '.join(columns)} |",
         "|---" * (len(columns) + 1) + "|",
