@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
+import numpy as np
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy, ContinuousCritic
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -51,7 +52,8 @@ def sizes_of(space: Space) -> tuple[int, int]:
             f"these policies are told the task apart from the observation, and the space is {space}: build the "
             "environment by mtrl.sb3.make(..., task_input='dict')"
         )
-    return int(space["observation"].shape[0]), int(space["task"].shape[0])
+    obs, task = (np.prod(space[name].shape or (0,)) for name in ("observation", "task"))
+    return int(obs), int(task)
 
 
 class TaskNetwork(nn.Module):
@@ -175,7 +177,7 @@ class TaskCritics(ContinuousCritic):
         for index in range(self.n_critics):
             delattr(self, f"qf{index}")
         self.q_networks = []
-        action_dim = int(self.action_space.shape[0])
+        action_dim = int(np.prod(self.action_space.shape or (0,)))
         self.body = TaskNetwork(self.observation_space, network, settings, 1, self.n_critics, action_dim)
 
     def forward(self, obs: Any, actions: torch.Tensor) -> tuple[torch.Tensor, ...]:

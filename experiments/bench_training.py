@@ -66,8 +66,8 @@ def build_loop(suite: str, agent: str, *, compiled: bool) -> Loop:
     if compiled:
         env.compile()
         algorithm.compile()
-    kind = OnPolicyLoop if isinstance(algorithm, OnPolicyAlgorithm) else OffPolicyLoop
-    loop = kind(algorithm, env, experiment.config)
+    kind: type[Any] = OnPolicyLoop if isinstance(algorithm, OnPolicyAlgorithm) else OffPolicyLoop
+    loop: Loop = kind(algorithm, env, experiment.config)
     loop.start()
     while loop.updates < 5:
         loop.advance()
