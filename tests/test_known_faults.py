@@ -37,6 +37,14 @@ FAULTS = {
     "a debugger left in": (HERE, ["test_no_debugger_is_left"]),
     "a ring that is never full": (HERE, ["test_a_ring_that_is_full_is_sampled_whole"]),
     "advantages divided by their variance": (HERE, ["test_advantages_follow_the_size_of_rewards"]),
+    "advantages normalised by their variance": (
+        "test_ppo",
+        ["test_advantages_are_brought_to_one_scale_for_each_task"],
+    ),
+    "GradNorm's target moved by the weights that it is a target for": (
+        "test_combiners",
+        ["test_gradnorm_learns_along_the_slope_of_its_sum_with_the_target_held"],
+    ),
     "one temperature for all tasks, none of them told apart": (
         HERE,
         ["test_presets_tell_tasks_apart", "test_presets_have_a_temperature_for_each_task"],

@@ -57,7 +57,7 @@ class Around(Weighting):
 
     def __init__(self, setting: Setting, config: AroundConfig) -> None:
         super().__init__()
-        self.share, self.inner = config.share, config.inner.build(setting)
+        self.share, self.inner = config.share, config.inner.build(setting, config.inner)
 
     def total(self, losses: PerTask, objective: Objective) -> torch.Tensor:
         """See the class."""
