@@ -20,6 +20,7 @@ from mtrl.parts.groups import GroupMemory, Groups
 from mtrl.parts.network import Network, TaskParameters, call_network
 from mtrl.parts.part import PerTask, Setting
 from mtrl.parts.scale import Scale
+from mtrl.randomness import go_on_drawing
 from mtrl.rollouts import PerStep, RolloutBuffer
 from mtrl.types import Actions, Observations, State, TaskIds
 
@@ -250,6 +251,10 @@ class PPO(OnPolicyAlgorithm):
         combiner.stepped(objective)
         return losses
 
+    def begin_elsewhere(self) -> None:
+        """See `Algorithm.begin_elsewhere`."""
+        self.scale.forget_worlds()
+
     def weights(self) -> dict[str, torch.Tensor]:
         """Parameters of both networks, and what critics and observations are normalised by."""
         modules = {"actor": self.actor, "critics": self.critics, "critic": self.critic}
@@ -278,7 +283,7 @@ class PPO(OnPolicyAlgorithm):
         for name, combiner in self.combiners.items():
             combiner.set_state(state["combiners"][name])
         self.scale.set_state(state["scale"])
-        self._generator.set_state(state["generator"].cpu())
+        go_on_drawing(self._generator, state["generator"])
         self._pace.copy_(state["pace"])
         self._rollouts, self._seen = (int(number) for number in state["counts"])
         self._progress = float(state["progress"])

@@ -23,6 +23,7 @@ from mtrl.parts.groups import GroupMemory, Groups
 from mtrl.parts.network import Network, Outputs, TaskParameters, call_network
 from mtrl.parts.part import PerTask, Setting
 from mtrl.parts.scale import Scale
+from mtrl.randomness import go_on_drawing
 from mtrl.types import Actions, Observations, State, TaskIds
 
 from .build import build_combiners, count, learned
@@ -285,6 +286,10 @@ class SAC(OffPolicyAlgorithm):
         """Log alpha (entropy - target entropy) of each task; the log temperature, not the temperature, is learned."""
         return self.log_temperature * (entropy - self._target_entropy)
 
+    def begin_elsewhere(self) -> None:
+        """See `Algorithm.begin_elsewhere`."""
+        self.scale.forget_worlds()
+
     def weights(self) -> dict[str, torch.Tensor]:
         """Parameters of all networks, what critics and observations are normalised by, and the log temperatures."""
         modules = {"actor": self.actor, "critics": self.critics, "target_critics": self.target_critics}
@@ -313,7 +318,7 @@ class SAC(OffPolicyAlgorithm):
         for name, combiner in self.combiners.items():
             combiner.set_state(state["combiners"][name])
         self.scale.set_state(state["scale"])
-        self._generator.set_state(state["generator"].cpu())
+        go_on_drawing(self._generator, state["generator"])
         self._updates, self._resets = int(state["updates"]), int(state["resets"])
         self._record_anew()
 

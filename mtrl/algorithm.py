@@ -124,6 +124,9 @@ class Algorithm(abc.ABC):
     def observe(self, step: Step) -> None:  # noqa: B027 - not every agent keeps statistics
         """Takes in each step of the training environment, warm-up included, without waiting for the device."""
 
+    def begin_elsewhere(self) -> None:  # noqa: B027 - only for agents that follow single worlds
+        """All worlds are other ones from the next step on: a run was interrupted, and goes on on another engine."""
+
     @abc.abstractmethod
     def weights(self) -> dict[str, torch.Tensor]:
         """Named network parameters, for safetensors: all that acting needs, and the critics."""

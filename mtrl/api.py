@@ -66,9 +66,9 @@ class Run:
         """`evaluate` of this run."""
         return evaluate(self.path, **options)
 
-    def resume(self, steps_per_task: int | None = None) -> "Run":
+    def resume(self, steps_per_task: int | None = None, **place: Any) -> "Run":
         """`resume` of this run."""
-        return resume(self.path, steps_per_task)
+        return resume(self.path, steps_per_task, **place)
 
 
 def train(suite: str | RunConfig = "MT3", agent: str = "mtmhsac", **options: Any) -> Run:
@@ -95,12 +95,17 @@ def train(suite: str | RunConfig = "MT3", agent: str = "mtmhsac", **options: Any
     return Run(start(make_config(suite, agent, **options)))
 
 
-def resume(path: str | Path, steps_per_task: int | None = None) -> Run:
+def resume(
+    path: str | Path, steps_per_task: int | None = None, *, engine: str = "", device: str = "", worlds: int = 0
+) -> Run:
     """Goes on with a run from its newest whole checkpoint.
 
     Args:
         path: The run folder.
         steps_per_task: Train up to so many steps of each task, more than the run was begun with.
+        engine: Go on on another engine; empty: on the same.
+        device: Go on on another device; empty: on the same.
+        worlds: Go on in so many worlds over all tasks; 0: in as many as before.
 
     Returns:
         The run.
@@ -109,7 +114,7 @@ def resume(path: str | Path, steps_per_task: int | None = None) -> Run:
         UserError: There is no run, or none of its checkpoints is whole.
         Interrupted: A signal came (Ctrl-C).
     """
-    return Run(go_on(Path(path), steps_per_task))
+    return Run(go_on(Path(path), steps_per_task, engine=engine, device=device, worlds=worlds))
 
 
 def evaluate(

@@ -137,6 +137,15 @@ class ReplayBuffer:
         """Takes the observations that the next step begins from, at the beginning or after an interruption."""
         self._rings["obs"][self.steps % (self.capacity + 1)].copy_(obs)
 
+    def cut(self) -> None:
+        """Ends all running episodes after the newest step, as by truncation: the next step begins somewhere else."""
+        if not self.steps:
+            return
+        columns = self.capacity + 1
+        end, following = self._rings["end"][(self.steps - 1) % columns], self._rings["obs"][self.steps % columns]
+        number = self._final.add(end < 0, following)
+        end.copy_(torch.where(end < 0, number, end))
+
     def add(
         self,
         action: Actions,

@@ -115,6 +115,10 @@ class CheckpointStore:
             self._segments = list(found.manifest["segments"])
         return found
 
+    def begin_replay_anew(self) -> None:
+        """The next checkpoint holds all of its replay itself."""
+        self._segments = []
+
     def save(self, snapshot: Snapshot) -> bool:
         """Writes a checkpoint; on failure everything is as it was before, with a warning.
 
@@ -193,7 +197,8 @@ class CheckpointStore:
     def _new_segment(self, rows: dict[str, torch.Tensor] | None) -> tuple[dict[str, Any], bytes] | None:
         if rows is None or int(rows["count"].sum()) == 0:
             return None
-        number = 1 + (int(SEGMENT_FILE.fullmatch(self._segments[-1]["file"])[1]) if self._segments else 0)  # type: ignore[index]
+        there = [SEGMENT_FILE.fullmatch(path.name) for path in self._folder.replay.glob("segment-*")]
+        number = 1 + max((int(name[1]) for name in there if name), default=0)
         data = safetensors.torch.save(rows)
         return {
             "file": f"segment-{number:06d}.safetensors",

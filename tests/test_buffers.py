@@ -202,3 +202,21 @@ def test_a_buffer_that_cannot_fit_says_so():
         ReplayBuffer(50, 1, 10**13, 39, 4, CPU, shortest_episode=500)
     with pytest.raises(UserError, match="less than one step of 6 slots"):
         make(slots=6, capacity=5)
+
+
+def test_episodes_that_were_cut_lead_to_where_they_were():
+    buffer = ReplayBuffer(1, 2, 8, 1, 1, torch.device("cpu"), shortest_episode=10)
+    buffer.start(torch.tensor([[0.0], [10.0]]))
+    none, ended = torch.tensor([False, False]), torch.tensor([False, True])
+    for step in range(3):
+        obs, last = torch.tensor([[step + 1.0], [step + 11.0]]), step == 2
+        final = obs if not last else torch.tensor([[99.0], [77.0]])
+        buffer.add(torch.zeros(2, 1), torch.zeros(2), none, ended if last else none, final, obs)
+    buffer.cut()
+    buffer.start(torch.tensor([[50.0], [60.0]]))  # elsewhere
+    batch = buffer.sample(200, torch.Generator().manual_seed(0), 0.9)
+    pairs = {(int(one), int(other)) for one, other in zip(batch.obs, batch.next_obs, strict=True)}
+    assert pairs == {(0, 1), (1, 2), (2, 3), (10, 11), (11, 12), (12, 77)}
+    assert not batch.terminated.any()
+    long = buffer.sample(200, torch.Generator().manual_seed(0), 0.9, n_step=5)
+    assert {int(obs) for obs in long.next_obs} == {3, 77}

@@ -19,6 +19,10 @@ class WorldScale(Scale):
             if len(buffer) != worlds:
                 setattr(self, name, buffer.new_zeros((worlds, *buffer.shape[1:])))
 
+    def forget_worlds(self) -> None:
+        """See `Scale.forget_worlds`."""
+        self.make_room(0)
+
     def set_state(self, state: State) -> None:
         """See `Scale.set_state`; the state may be of worlds that were not seen yet."""
         for name in self.per_world:

@@ -110,6 +110,12 @@ class ResumeOptions:
     """Run folder, such as runs/MT10/mtmhsac/seed-0."""
     steps_per_task: int | None = None
     """Train up to so many environment steps of each task, more than the run was begun with; None: as begun with."""
+    engine: str = ""
+    """Go on on another engine (native, warp, ...); empty: on the same."""
+    device: str = ""
+    """Go on on another device; empty: on the same."""
+    worlds: int = 0
+    """Go on in so many environments over all tasks; 0: in as many as before."""
 
 
 def resume(arguments: Sequence[str]) -> None:
@@ -121,4 +127,4 @@ def resume(arguments: Sequence[str]) -> None:
         raise UserError("no run folder given: name one, as in `mtrl resume runs/MT10/mtmhsac/seed-0`")
     from mtrl.api import resume as resume_run
 
-    resume_run(options.run, options.steps_per_task)
+    resume_run(options.run, options.steps_per_task, engine=options.engine, device=options.device, worlds=options.worlds)

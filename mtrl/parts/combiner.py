@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import nn
 
+from mtrl.randomness import go_on_drawing
 from mtrl.ranks import ALONE, Ranks
 from mtrl.registry import Registry
 from mtrl.types import State
@@ -206,7 +207,7 @@ class Combiner(nn.Module, abc.ABC):
         if self.optimizer is not None:
             self.optimizer.load_state_dict(state["optimizer"])
         if self.generator is not None:
-            self.generator.set_state(state["generator"].cpu())
+            go_on_drawing(self.generator, state["generator"])
 
 
 class Weighting(Combiner):

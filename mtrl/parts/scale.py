@@ -38,6 +38,9 @@ class Scale(nn.Module):
         """What a reward of each task is multiplied with."""
         raise NotImplementedError
 
+    def forget_worlds(self) -> None:
+        """All worlds are other ones from the next step on."""
+
     def get_state(self) -> State:
         """All that is needed to go on."""
         return {name: value.clone() for name, value in self.state_dict().items()}

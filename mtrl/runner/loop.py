@@ -84,6 +84,7 @@ class TrainingLoop(abc.ABC):
         statistics: Of the training episodes.
         vector_steps: Steps of the vector environment so far.
         updates: Gradient updates so far.
+        carried: Environment steps of each task that were made elsewhere, on another engine or in other worlds.
         metrics: What the newest update reported.
         has_replay: Whether what is learned from is saved apart, as rows (`replay_rows`).
 
@@ -97,19 +98,19 @@ class TrainingLoop(abc.ABC):
         self.algorithm, self.env, self.ranks = algorithm, env, ranks
         self.statistics = EpisodeStatistics(env)
         self.slots_per_task = slots_of_each_task(env)
-        self.vector_steps = 0
+        self.vector_steps = self.carried = 0
         self.updates = 0
         self.metrics: Metrics = {}
 
     @property
     def env_step(self) -> int:
         """Environment steps over all tasks."""
-        return self.vector_steps * self.env.num_envs * self.ranks.size
+        return self.steps_per_task * len(self.env.tasks)
 
     @property
     def steps_per_task(self) -> int:
         """Environment steps of each task."""
-        return self.vector_steps * self._step
+        return self.carried + self.vector_steps * self._step
 
     @property
     def _step(self) -> int:
@@ -129,6 +130,11 @@ class TrainingLoop(abc.ABC):
         now = self.steps_per_task
         return every > 0 and now // every > (now - self._step) // every
 
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where the run is: on what it can go on exactly."""
+        return {"engine": type(self.env).__name__, "device": self.env.device.type, "worlds": self.env.num_envs}
+
     @abc.abstractmethod
     def start(self) -> None:
         """Begins a new run."""
@@ -144,6 +150,8 @@ class TrainingLoop(abc.ABC):
             "env": self.env.get_state(),
             "statistics": self.statistics.get_state(),
             "vector_steps": self.vector_steps,
+            "carried": self.carried,
+            "steps_per_task": self.steps_per_task,
             "updates": self.updates,
             "metrics": {name: value.cpu() for name, value in self.metrics.items()},
             "torch_rng": torch.get_rng_state(),
@@ -154,11 +162,23 @@ class TrainingLoop(abc.ABC):
         """Goes on from a state; the weights are loaded already."""
         self.algorithm.set_state(state["algorithm"])
         self.statistics.set_state(state["statistics"])
-        self.vector_steps, self.updates = int(state["vector_steps"]), int(state["updates"])
+        self.vector_steps, self.carried = int(state["vector_steps"]), int(state["carried"])
+        self.updates = int(state["updates"])
         self.metrics = dict(state["metrics"])
         torch.set_rng_state(state["torch_rng"])
         if state["cuda_rng"] is not None and self.env.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"], self.env.device)
+
+    def carry_over(self, state: State) -> None:
+        """Goes on elsewhere: with what the agent has gathered, and new episodes.
+
+        Weights are loaded already, and so is the replay where there are as many worlds as before.
+        """
+        self.start()
+        self.algorithm.set_state(state["algorithm"])
+        self.algorithm.begin_elsewhere()
+        self.carried, self.updates = int(state["steps_per_task"]), int(state["updates"])
+        self.metrics = {name: value.to(self.env.device) for name, value in state["metrics"].items()}
 
     def replay_rows(self) -> dict[str, torch.Tensor] | None:
         """Replay rows since the last `replay_saved`; None where the loop has no replay."""

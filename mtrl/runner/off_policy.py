@@ -96,7 +96,8 @@ class OffPolicyLoop(TrainingLoop):
     def get_state(self) -> State:
         """See `TrainingLoop.get_state`; the replay is saved apart."""
         counters = {"learning_steps": self._learning_steps, "regular_updates": self._regular_updates}
-        own = {"generator": self._generator.get_state(), "learn_from": self._learn_from}
+        starts = {"learn_from": self._learn_from, "random_until": self._random_until}
+        own = {"generator": self._generator.get_state(), **starts}
         return {**super().get_state(), **own, **counters}
 
     def set_state(self, state: State) -> None:
@@ -105,10 +106,18 @@ class OffPolicyLoop(TrainingLoop):
         self._obs = self.env.set_state(state["env"])
         self._generator.set_state(state["generator"])
         self._learning_steps, self._learn_from = int(state["learning_steps"]), int(state["learn_from"])
+        self._random_until = int(state["random_until"])
         self._regular_updates = int(state["regular_updates"])
         self.buffer.start(self._obs)
         if not self.buffer.steps:
-            self._learn_from = self.vector_steps + max(1, self._random_until)
+            self._learn_from = self.vector_steps + max(1, math.ceil(self._config.warmup_steps / self._step))
+
+    def carry_over(self, state: State) -> None:
+        """See `TrainingLoop.carry_over`; without its replay, it is filled again before learning goes on."""
+        self.buffer.cut()
+        super().carry_over(state)
+        self._learn_from = 1 if self.buffer.steps else max(1, self._random_until)
+        self._random_until = self._saved_steps = 0  # what was saved does not know where episodes were cut
 
     def replay_rows(self) -> dict[str, torch.Tensor] | None:
         """See `TrainingLoop.replay_rows`."""

@@ -164,16 +164,22 @@ class Session:
             return
         self._check_finite(loop, flat_metrics(loop.metrics, [task.name for task in loop.env.tasks]))
         lengths = {"metrics": self._metrics.sync(), "evaluations": self._evaluations.sync()}
-        state = {"loop": loop.get_state(), "clock": list(self._clock.read()), "evaluation_due": self._evaluation_due}
+        clock, due = list(self._clock.read()), self._evaluation_due
+        state = {"loop": loop.get_state(), "place": loop.place, "clock": clock, "evaluation_due": due}
         rows = loop.replay_rows() if self._config.checkpoint.replay else None
         if self._store.save(Snapshot(loop.env_step, loop.algorithm.weights(), state, lengths, rows)):
             loop.replay_saved()
             self._saved_at = loop.env_step
 
     def _restore(self, loop: TrainingLoop, checkpoint: Checkpoint) -> None:
-        reached, self._evaluation_due = load(loop, checkpoint, self._folder)
+        found = load(loop, checkpoint, self._folder)
+        self._evaluation_due = found.evaluation_due
         self._faults_told = int(loop.env.faults.sum())
-        self._clock.set(reached)
+        self._clock.set(found.reached)
+        if found.moved:
+            say(found.moved)
+            self._store.begin_replay_anew()
+            return
         self._saved_at = loop.env_step
         if loop.has_replay and not checkpoint.manifest["replay"]:
             warn(

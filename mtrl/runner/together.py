@@ -1,5 +1,6 @@
 """Processes that train together: what the first one does for all, and what the others do besides learning."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from mtrl.checkpoint import Checkpoint, CheckpointStore, Snapshot
@@ -42,28 +43,62 @@ def newest_common(store: CheckpointStore, ranks: Ranks) -> Checkpoint | None:
     return found
 
 
-def load(loop: TrainingLoop, checkpoint: Checkpoint, folder: RunFolder) -> tuple[tuple[float, float], bool]:
-    """Puts a loop, its agent and its replay to where a checkpoint has them.
+@dataclass(frozen=True)
+class Loaded:
+    """What a checkpoint gave besides the loop's state.
 
-    Returns:
-        What the clock had reached, and whether an evaluation was due.
+    Attributes:
+        reached: What the clock had reached.
+        evaluation_due: Whether an evaluation was.
+        moved: What is to be told of where the run has moved, and what came along; empty where it goes on exactly.
+    """
+
+    reached: tuple[float, float]
+    evaluation_due: bool
+    moved: str
+
+
+def load(loop: TrainingLoop, checkpoint: Checkpoint, folder: RunFolder) -> Loaded:
+    """Puts a loop, its agent and its replay to where a checkpoint has them, as far as it is from the same place.
 
     Raises:
         UserError: It does not fit them.
     """
     state: Any = checkpoint.state()
     try:
+        before, here = state["place"], loop.place
         loop.algorithm.load_weights(checkpoint.weights())
-        for rows in checkpoint.segments(folder.replay):
-            loop.put_replay(rows)
-        loop.set_state(state["loop"])
+        if before["worlds"] == here["worlds"]:
+            for rows in checkpoint.segments(folder.replay):
+                loop.put_replay(rows)
+        if before == here:
+            loop.set_state(state["loop"])
+        else:
+            loop.carry_over(state["loop"])
         wall, work = state["clock"]
-        return (float(wall), float(work)), bool(state["evaluation_due"])
+        moved = "" if before == here else _move(loop, before, bool(checkpoint.manifest["replay"]))
+        return Loaded((float(wall), float(work)), bool(state["evaluation_due"]), moved)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"checkpoint {checkpoint.path} does not fit this version of its agent or tasks ({error!r}): go on with "
             "the versions in config.json, or train into another --run-folder"
         ) from error
+
+
+def _move(loop: TrainingLoop, before: dict[str, Any], saved: bool) -> str:
+    """What a run takes along to another engine, device or number of worlds, and what not."""
+    places = " to ".join(f"{p['engine']} with {p['worlds']} worlds on {p['device']}" for p in (before, loop.place))
+    kept = saved and before["worlds"] == loop.place["worlds"]
+    replay, lost = (
+        " replay," if kept else "",
+        "" if kept else ", and the replay is filled again before learning goes on",
+    )
+    if not loop.has_replay:
+        replay = lost = ""
+    return (
+        f"moved from {places}: weights, optimisers, normalisers,{replay} counters are carried over; episodes and "
+        f"random numbers begin anew{lost}"
+    )
 
 
 def stop_agreed(loop: TrainingLoop, made: bool) -> bool:
@@ -91,8 +126,12 @@ class Follower:
         if checkpoint is None:
             loop.start()
         else:
-            _, self._due = load(loop, checkpoint, self._folder)
-            self._saved_at = loop.env_step
+            found = load(loop, checkpoint, self._folder)
+            self._due = found.evaluation_due
+            if found.moved:
+                self._store.begin_replay_anew()
+            else:
+                self._saved_at = loop.env_step
 
     def run(self) -> None:
         """Trains to the end, in step with the first process, and waits wherever that one evaluates.
@@ -127,7 +166,7 @@ class Follower:
         if self._saved_at == loop.env_step:
             return
         rows = loop.replay_rows() if self._config.checkpoint.replay else None
-        state = {"loop": loop.get_state(), "clock": [0.0, 0.0], "evaluation_due": self._due}
+        state = {"loop": loop.get_state(), "place": loop.place, "clock": [0.0, 0.0], "evaluation_due": self._due}
         lengths = {"metrics": 0, "evaluations": 0}
         if self._store.save(Snapshot(loop.env_step, loop.algorithm.weights(), state, lengths, rows)):
             loop.replay_saved()

@@ -52,13 +52,15 @@ def start(config: RunConfig) -> Path:
     return experiment.folder.path
 
 
-def go_on(path: Path, steps_per_task: int | None = None) -> Path:
+def go_on(path: Path, steps_per_task: int | None = None, **place: Any) -> Path:
     """Goes on with a run from its newest whole checkpoint.
 
     Args:
         path: The run folder.
         steps_per_task: Train up to so many steps of each task instead of what the run was begun with; its final
             evaluation is then played anew at the new end.
+        **place: Fields of the configuration that say where it runs (`engine`, `device`, `worlds`), if it is to go on
+            elsewhere.
 
     Returns:
         The run folder.
@@ -67,7 +69,7 @@ def go_on(path: Path, steps_per_task: int | None = None) -> Path:
         UserError: There is no run, or none of its checkpoints is whole.
         Interrupted: A signal came; a checkpoint is written.
     """
-    experiment = _joined(read_experiment(path))
+    experiment = _joined(read_experiment(path, **_placed(path, place)))
     extended = steps_per_task is not None and steps_per_task != experiment.config.steps_per_task
     if extended:
         experiment = _extended(experiment, int(steps_per_task or 0))
@@ -79,6 +81,22 @@ def go_on(path: Path, steps_per_task: int | None = None) -> Path:
             experiment.folder.done.unlink(missing_ok=True)
         _run(experiment)
     return experiment.folder.path
+
+
+def _placed(path: Path, place: dict[str, Any]) -> dict[str, Any]:
+    """Fields of the configuration that change with the place; worlds are written as slots of each task.
+
+    Raises:
+        UserError: There are fewer worlds than tasks.
+    """
+    changes = {name: value for name, value in place.items() if value}
+    worlds = changes.pop("worlds", 0)
+    if worlds:
+        tasks = len(read_experiment(path).suite.train_tasks)
+        if worlds < tasks:
+            raise UserError(f"--worlds {worlds} is less than one for each task: give {tasks} or more")
+        changes |= {"slots_per_task": worlds // tasks, "worlds": 0}
+    return changes
 
 
 def _joined(experiment: Experiment) -> Experiment:
