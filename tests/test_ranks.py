@@ -66,7 +66,7 @@ def weights_of(folder):
     return find_checkpoint(RunFolder(folder), with_replay=False).weights()
 
 
-@pytest.mark.parametrize("agent", ["tiny", "tiny-ppo"])
+@pytest.mark.parametrize("agent", [pytest.param("tiny", marks=pytest.mark.slow), "tiny-ppo"])
 def test_a_run_of_two_processes_goes_on_exactly_after_one_was_killed(tmp_path, agent):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     done = trained(whole, agent, "80")
