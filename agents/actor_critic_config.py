@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from mtrl.config import check_bounds
 from mtrl.parts.combiner import CombinerConfig
 from mtrl.parts.critic import CriticConfig
 from mtrl.parts.network import NetworkConfig
@@ -27,6 +28,9 @@ class ActorCriticConfig:
     """How the tasks' critic losses become one update."""
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     """How rewards of different tasks are brought to one scale."""
+    focus_floor: float = 1.0
+    """Losses of tasks that fail weigh more: one that always fails weighs 1, one that always succeeds this much, brought
+    to a mean of 1; success is that of recent training episodes. 1: all weigh alike."""
 
     def __post_init__(self) -> None:
         for name in self.PARTS:
@@ -38,5 +42,6 @@ class ActorCriticConfig:
         Raises:
             UserError: A setting is out of its bounds, or two contradict each other.
         """
+        check_bounds(self, {"focus_floor": (0.001, 1.0)}, "algorithm.")
         for name in self.PARTS:
             getattr(self, name).check(f"algorithm.{name}.")

@@ -26,6 +26,7 @@ from mtrl.types import Actions, Observations, State, TaskIds
 
 from .advantages import by_task, normalized, over_time, with_critic, with_linear_baseline
 from .build import Sizes, build_actor_and_critics, build_combiners, count, learned
+from .focus import Focus
 from .gaussian import Gaussian, WithTaskSpread
 from .optimizers import Learned, Optimizers
 from .ppo_config import PPOConfig
@@ -71,6 +72,7 @@ class PPO(OnPolicyAlgorithm):
                 )
         self.scale: Scale = config.scale.build(setting, config.scale).to(device)
         self._normalizer = ObsNormalizer(problem.obs_mask.to(device), problem.ranks) if config.normalize_obs else None
+        self._focus = Focus(config.focus_floor, tasks, device)
         self._policy = Gaussian(config.initial_log_std, config.min_log_std, config.max_log_std, config.squash)
         self._generator = torch.Generator(device).manual_seed(problem.ranks.seed(problem.seed + 1))
         self._groups, self._memory = Groups.equal(tasks, device), GroupMemory()
@@ -194,6 +196,7 @@ class PPO(OnPolicyAlgorithm):
         report["loss/actor"] = self._step("actor", self.actor, self.actor_objective(rows, report))
         if self.config.target_kl:
             self._follow(self._ranks.mean(report["kl"].mean())[0])
+        report.update(self._focus.report())
         if self.config.scale.name != "none":
             report["reward_scale"] = self.scale.factors(torch.full_like(report["kl"], -torch.inf))
         for name, combiner in self.combiners.items():
@@ -218,7 +221,7 @@ class PPO(OnPolicyAlgorithm):
                 before = rows["output"].movedim(2, 0)
                 near = before + (outputs - before).clamp(-reach, reach)
                 each = torch.maximum(each, self.critic.losses(near, rows["target"], task_id))
-            return each.mean(dim=0).mean(dim=1)
+            return self._focus(each.mean(dim=0).mean(dim=1))
 
         return Objective(self.critics, self.problem.num_tasks, losses, ranks=self._ranks)
 
@@ -237,7 +240,7 @@ class PPO(OnPolicyAlgorithm):
                 # Schulman's estimate: as true on average as -log r, never negative
                 report["kl"] = (ratio.detach() - 1.0 - change.detach()).mean(dim=1)
                 report["clipped"], report["entropy"] = left.float().mean(dim=1), entropy.detach().mean(dim=1)
-            return -(gain + self.config.entropy_weight * entropy).mean(dim=1)
+            return self._focus(-(gain + self.config.entropy_weight * entropy).mean(dim=1))
 
         return Objective(self.actor, self.problem.num_tasks, losses, ranks=self._ranks)
 
@@ -250,6 +253,10 @@ class PPO(OnPolicyAlgorithm):
         network.project()
         combiner.stepped(objective)
         return losses
+
+    def follow_success(self, success: PerTask) -> None:
+        """See `Algorithm.follow_success`."""
+        self._focus.follow(success)
 
     def begin_elsewhere(self) -> None:
         """See `Algorithm.begin_elsewhere`."""
@@ -271,6 +278,7 @@ class PPO(OnPolicyAlgorithm):
             "optimizers": self._optimizers.get_state(),
             "combiners": {name: combiner.get_state() for name, combiner in self.combiners.items()},
             "scale": self.scale.get_state(),
+            "focus": self._focus.get_buffer("weight").clone(),
             "generator": self._generator.get_state(),
             "pace": self._pace.clone(),
             "counts": [self._rollouts, self._seen],
@@ -283,6 +291,7 @@ class PPO(OnPolicyAlgorithm):
         for name, combiner in self.combiners.items():
             combiner.set_state(state["combiners"][name])
         self.scale.set_state(state["scale"])
+        self._focus.get_buffer("weight").copy_(state["focus"])
         go_on_drawing(self._generator, state["generator"])
         self._pace.copy_(state["pace"])
         self._rollouts, self._seen = (int(number) for number in state["counts"])

@@ -27,6 +27,7 @@ from mtrl.randomness import go_on_drawing
 from mtrl.types import Actions, Observations, State, TaskIds
 
 from .build import build_combiners, count, learned
+from .focus import Focus
 from .policy import SquashedGaussian
 from .sac_build import build_networks, build_optimizers, rate_factor, reset_seed, reset_tasks
 from .sac_config import SACConfig
@@ -61,9 +62,9 @@ class SAC(OffPolicyAlgorithm):
         self._start_temperatures()
         self.combiners = build_combiners(config, self._setting)
         self.scale: Scale = config.scale.build(self._setting, config.scale).to(problem.device)
-        self._normalizer = (
-            ObsNormalizer(problem.obs_mask.to(problem.device), problem.ranks) if config.normalize_obs else None
-        )
+        obs_mask = problem.obs_mask.to(problem.device)
+        self._normalizer = ObsNormalizer(obs_mask, problem.ranks) if config.normalize_obs else None
+        self._focus = Focus(config.focus_floor, problem.num_tasks, problem.device)
         self._policy = SquashedGaussian(config.spread, config.min_log_std, config.max_log_std)
         self._generator = torch.Generator(problem.device).manual_seed(problem.ranks.seed(problem.seed + 1))
         self._groups, self._memory = Groups.equal(problem.num_tasks, problem.device), GroupMemory()
@@ -175,6 +176,7 @@ class SAC(OffPolicyAlgorithm):
         if update.kept is not None:
             reset_tasks((self.actor, self.critics, self.target_critics), ~update.kept, self._generator)
             update.report["sat_out"] = (~update.kept).to(torch.float32)
+        update.report.update(self._focus.report())
         if self.config.scale.name != "none":
             update.report["reward_scale"] = self.scale.factors(self._log_temperatures())
         for name, combiner in self.combiners.items():
@@ -212,10 +214,10 @@ class SAC(OffPolicyAlgorithm):
             update.report.setdefault("value", values.mean(dim=0).mean(dim=1))
             each = self.critic.losses(outputs, target, task_id).mean(dim=0).mean(dim=1)
             if not self.config.loss_limit:
-                return each
+                return self._focus(each)
             if update.kept is None:
                 update.kept = self._ranks.mean(each.detach())[0] <= self.config.loss_limit
-            return torch.where(update.kept, each, 0.0)
+            return self._focus(torch.where(update.kept, each, 0.0))
 
         return Objective(self.critics, self.problem.num_tasks, losses, self._log_temperatures(), self._ranks)
 
@@ -246,7 +248,7 @@ class SAC(OffPolicyAlgorithm):
             values = reduce_critics(self.critic.values(outputs, self._groups.task_id), self.config.actor_reduction)
             update.report.setdefault("entropy", -log_prob.detach().mean(dim=1))
             each = (temperature * log_prob - values).mean(dim=1)
-            return each if update.kept is None else torch.where(update.kept, each, 0.0)
+            return self._focus(each if update.kept is None else torch.where(update.kept, each, 0.0))
 
         return Objective(self.actor, self.problem.num_tasks, losses, self._log_temperatures(), self._ranks)
 
@@ -286,6 +288,10 @@ class SAC(OffPolicyAlgorithm):
         """Log alpha (entropy - target entropy) of each task; the log temperature, not the temperature, is learned."""
         return self.log_temperature * (entropy - self._target_entropy)
 
+    def follow_success(self, success: PerTask) -> None:
+        """See `Algorithm.follow_success`."""
+        self._focus.follow(success)
+
     def begin_elsewhere(self) -> None:
         """See `Algorithm.begin_elsewhere`."""
         self.scale.forget_worlds()
@@ -307,6 +313,7 @@ class SAC(OffPolicyAlgorithm):
             "optimizers": self._optimizers.get_state(),
             "combiners": {name: combiner.get_state() for name, combiner in self.combiners.items()},
             "scale": self.scale.get_state(),
+            "focus": self._focus.get_buffer("weight").clone(),
             "generator": self._generator.get_state(),
             "updates": self._updates,
             "resets": self._resets,
@@ -318,6 +325,7 @@ class SAC(OffPolicyAlgorithm):
         for name, combiner in self.combiners.items():
             combiner.set_state(state["combiners"][name])
         self.scale.set_state(state["scale"])
+        self._focus.get_buffer("weight").copy_(state["focus"])
         go_on_drawing(self._generator, state["generator"])
         self._updates, self._resets = int(state["updates"]), int(state["resets"])
         self._record_anew()

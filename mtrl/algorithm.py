@@ -124,6 +124,9 @@ class Algorithm(abc.ABC):
     def observe(self, step: Step) -> None:  # noqa: B027 - not every agent keeps statistics
         """Takes in each step of the training environment, warm-up included, without waiting for the device."""
 
+    def follow_success(self, success: Float32[torch.Tensor, " task"]) -> None:  # noqa: B027 - few agents care
+        """Takes in how often recent training episodes of each task succeeded; NaN where none is over yet."""
+
     def begin_elsewhere(self) -> None:  # noqa: B027 - only for agents that follow single worlds
         """All worlds are other ones from the next step on: a run was interrupted, and goes on on another engine."""
 

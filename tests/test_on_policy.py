@@ -29,6 +29,7 @@ FULL = {
     "normalize_obs_steps": 30,
     "target_kl": 0.01,
     "final_learning_rate": 0.5,
+    "focus_floor": 0.3,
 }
 
 

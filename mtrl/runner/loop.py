@@ -15,6 +15,8 @@ from mtrl.vector.contract import StepInfo, TaskVectorEnv, slots_of_each_task
 
 STREAM = 1
 """Which of the random streams under the run's seed is the training loop's; agents use the seed itself."""
+FOLLOWED = 64
+"""Steps between two looks of the agent at how its tasks do."""
 WINDOW = 20
 """Training episodes of each task that success and return are averaged over."""
 
@@ -59,6 +61,11 @@ class EpisodeStatistics:
             result[name] = sum(of_task.values()) / len(of_task)
             result |= {f"{name}/{task}": value for task, value in of_task.items()}
         return result
+
+    def success(self) -> torch.Tensor:
+        """`[task]`, success of the last episodes as far as they were looked at; NaN before the first."""
+        rates = [sum(row[0] for row in rows) / len(rows) if rows else float("nan") for rows in self._recent.values()]
+        return torch.tensor(rates, device=self._env.device)
 
     def get_state(self) -> State:
         """All that is needed to go on."""
@@ -129,6 +136,11 @@ class TrainingLoop(abc.ABC):
             every = max(every, reports * self.env.report_every * self._step)
         now = self.steps_per_task
         return every > 0 and now // every > (now - self._step) // every
+
+    def follow_success(self) -> None:
+        """Tells the agent how its tasks do, now and then; called after every step."""
+        if self.vector_steps % max(FOLLOWED, self.env.report_every) == 0:
+            self.algorithm.follow_success(self.ranks.mean(self.statistics.success())[0])
 
     @property
     def place(self) -> dict[str, Any]:

@@ -72,6 +72,7 @@ class OffPolicyLoop(TrainingLoop):
         self.algorithm.begin_episodes(ended)
         self._obs = obs
         self.vector_steps += 1
+        self.follow_success()
 
     def _choose_action(self) -> Actions:
         if self.vector_steps >= self._random_until:

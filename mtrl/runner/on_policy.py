@@ -68,6 +68,7 @@ class OnPolicyLoop(TrainingLoop):
         self.algorithm.begin_episodes(ended)
         self._obs = obs
         self.vector_steps += 1
+        self.follow_success()
         if self.rollout.full:
             self._end_rollout()
 
