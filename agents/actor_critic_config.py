@@ -9,6 +9,8 @@ from mtrl.parts.critic import CriticConfig
 from mtrl.parts.network import NetworkConfig
 from mtrl.parts.scale import ScaleConfig
 
+from .precision import Precision
+
 
 @dataclass(frozen=True)
 class ActorCriticConfig:
@@ -31,6 +33,10 @@ class ActorCriticConfig:
     focus_floor: float = 1.0
     """Losses of tasks that fail weigh more: one that always fails weighs 1, one that always succeeds this much, brought
     to a mean of 1; success is that of recent training episodes. 1: all weigh alike."""
+
+    precision: Precision = "float32"
+    """Of the networks' products. bfloat16 is faster where the processor knows it, and rounds to three digits: values
+    should be small then (critics popart, c51, hl_gauss, or a scale of rewards)."""
 
     def __post_init__(self) -> None:
         for name in self.PARTS:

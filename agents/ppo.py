@@ -5,8 +5,6 @@ As in soft actor-critic here, every loss is a vector with one entry a task, and 
 part. Advantages and values may be on a scale of each task's own, since tasks pay very differently.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 
@@ -30,6 +28,7 @@ from .focus import Focus
 from .gaussian import Gaussian, WithTaskSpread
 from .optimizers import Learned, Optimizers
 from .ppo_config import PPOConfig
+from .precision import in_precision
 from .statistics import ObsNormalizer
 from .weights import take_weights
 
@@ -76,7 +75,7 @@ class PPO(OnPolicyAlgorithm):
         self._policy = Gaussian(config.initial_log_std, config.min_log_std, config.max_log_std, config.squash)
         self._generator = torch.Generator(device).manual_seed(problem.ranks.seed(problem.seed + 1))
         self._groups, self._memory = Groups.equal(tasks, device), GroupMemory()
-        self._call: Callable[..., torch.Tensor] = call_network
+        self._call = in_precision(call_network, config.precision, device)
         self._parameters = {"actor": learned(self.actor), "critic": learned(self.critics)}
         rates = {"actor": config.actor_learning_rate, "critic": config.critic_learning_rate}
         self._optimizers = Optimizers(
@@ -122,7 +121,7 @@ class PPO(OnPolicyAlgorithm):
 
     def compile(self) -> None:
         """Compiles the networks."""
-        self._call = compiled(call_network, "networks")
+        self._call = in_precision(compiled(call_network, "networks"), self.config.precision, self.problem.device)
         self._record_anew()
 
     def observe(self, step: Step) -> None:

@@ -29,6 +29,7 @@ from mtrl.types import Actions, Observations, State, TaskIds
 from .build import build_combiners, count, learned
 from .focus import Focus
 from .policy import SquashedGaussian
+from .precision import in_precision
 from .sac_build import build_networks, build_optimizers, rate_factor, reset_seed, reset_tasks
 from .sac_config import SACConfig
 from .statistics import ObsNormalizer
@@ -49,11 +50,9 @@ class SAC(OffPolicyAlgorithm):
         self.gamma, self.n_step = config.gamma, config.n_step
         self._mask = problem.action_mask.to(problem.device, torch.float32)
         self._target_entropy = config.target_entropy_per_action * self._mask.sum(dim=1)
-        entropy, names = self._target_entropy, problem.task_names
-        self._ranks = problem.ranks
-        self._setting = Setting(
-            problem.num_tasks, config.gamma, problem.device, problem.seed, entropy, names, problem.ranks
-        )
+        self._ranks, tasks, names = problem.ranks, problem.num_tasks, problem.task_names
+        entropy = self._target_entropy
+        self._setting = Setting(tasks, config.gamma, problem.device, problem.seed, entropy, names, self._ranks)
         self.critic: Critic = config.value.build(self._setting, config.value).to(problem.device)
         self.actor, self.critics = build_networks(config, problem, self.critic, problem.seed)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
@@ -68,7 +67,7 @@ class SAC(OffPolicyAlgorithm):
         self._policy = SquashedGaussian(config.spread, config.min_log_std, config.max_log_std)
         self._generator = torch.Generator(problem.device).manual_seed(problem.ranks.seed(problem.seed + 1))
         self._groups, self._memory = Groups.equal(problem.num_tasks, problem.device), GroupMemory()
-        self._call = call_network
+        self._call = in_precision(call_network, config.precision, problem.device)
         self._updates, self._resets = 0, 0
         self._parameters = {"actor": learned(self.actor), "critic": learned(self.critics)}
         pairs = zip(self.critics.parameters(), self.target_critics.parameters(), strict=True)
@@ -105,7 +104,7 @@ class SAC(OffPolicyAlgorithm):
 
     def compile(self) -> None:
         """Compiles the networks."""
-        self._call = compiled(call_network, "networks")
+        self._call = in_precision(compiled(call_network, "networks"), self.config.precision, self.problem.device)
         self._record_anew()
 
     def observe(self, step: Step) -> None:
