@@ -100,12 +100,14 @@ class TrainingLoop(abc.ABC):
     """
 
     has_replay = False
+    carried = 0
+    ranks: Ranks = ALONE
 
     def __init__(self, algorithm: Any, env: TaskVectorEnv, ranks: Ranks = ALONE) -> None:
         self.algorithm, self.env, self.ranks = algorithm, env, ranks
         self.statistics = EpisodeStatistics(env)
         self.slots_per_task = slots_of_each_task(env)
-        self.vector_steps = self.carried = 0
+        self.vector_steps = 0
         self.updates = 0
         self.metrics: Metrics = {}
 
