@@ -7,6 +7,7 @@ from mtrl.parts.combiner import CombinerConfig
 from ..combiners.cagrad import CAGradConfig
 from ..combiners.fairgrad import FairGradConfig
 from ..combiners.flat_regions import FlatRegionsConfig
+from ..combiners.gradnorm import GradNormConfig
 from ..sac_config import SACConfig
 from .method import META_WORLD_PLUS, Method, combined
 
@@ -33,7 +34,7 @@ METHODS = [
         "gradnorm",
         "gradient norms of all tasks brought to one size and pace",
         "Chen et al., ICML 2018",
-        CombinerConfig("gradnorm"),
+        GradNormConfig("gradnorm", exponent=0.12),
     ),
     _method(
         "mgda",
