@@ -97,12 +97,11 @@ def _row(entry: Entry, comparison: Comparison) -> tuple[str, ...]:
     mean = f"{any_step.mean():.3f} ({at_end.mean():.3f}){_interval(entry, comparison)}"
     worst = f"{float(stats.worst_tasks(any_step)):.2f}"
     updates = ", ".join(sorted({f"{one.updates:,}" for one in entry.evaluations}))
-    hours, work = (
-        f"{np.mean([getattr(one, name) for one in entry.evaluations]) / 3600:.2f}" for name in ("wall_s", "cpu_s")
-    )
+    hours, work = (np.mean([getattr(one, name) for one in entry.evaluations]) / 3600 for name in ("wall_s", "cpu_s"))
+    times = (f"{hours:.2f}", f"{work:.2f}" if work else "not counted")
     parameters = " + ".join(f"{count:,}" for count in entry.runs[0].record.get("parameters", {}).values())
     commits = ", ".join(sorted({str(run.record.get("commit"))[:7] for run in entry.runs}))
-    return (f"`{entry.agent.label}`", seeds, each, mean, worst, updates, hours, work, parameters, commits)
+    return (f"`{entry.agent.label}`", seeds, each, mean, worst, updates, *times, parameters, commits)
 
 
 def _interval(entry: Entry, comparison: Comparison) -> str:

@@ -29,7 +29,8 @@ def test_runs_are_kept_and_not_repeated(tmp_path, capsys):
     assert learning.run_all([good, bad], 2, 600.0, results) == [bad]
     assert "done, success" in capsys.readouterr().out
     kept = results / "reach-v3" / "mtsac-small" / "seed-0"
-    assert {path.name for path in kept.iterdir()} == {*learning.KEPT, "metrics.jsonl"}
+    assert {path.name for path in kept.iterdir()} == {*learning.KEPT, "config.json", "metrics.jsonl"}
+    assert str(tmp_path) not in (kept / "config.json").read_text()
     assert "did you mean" in bad.log.read_text()
     compare(results, tmp_path / "report.html")
     assert "mtsac-small" in (tmp_path / "report.html").read_text()

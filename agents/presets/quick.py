@@ -37,6 +37,8 @@ QUICK = RunConfig(
 )
 AGENTS.register(
     "quick",
-    AgentPreset("quick", QUICK, SAC, "MT3: 8 minutes on 2 CPU cores (measured)", "settings of this project"),
+    AgentPreset(
+        "quick", QUICK, SAC, "MT3: 3 minutes of training on 2 CPU cores (measured)", "settings of this project"
+    ),
     "multi-head SAC, small and hasty: easy suites on a laptop in minutes (`mtrl demo` uses it on MT3)",
 )
