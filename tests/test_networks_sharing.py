@@ -297,12 +297,17 @@ def test_batched_gradients_of_tasks_are_those_of_separate_backward_passes(name, 
     for task in range(4):
         expected = torch.autograd.grad(losses(None)[task], list(own.shared.values()), materialize_grads=True)
         for parameter, gradient in zip(own.shared, expected, strict=True):
-            assert torch.allclose(gradients.shared[parameter][task], gradient, rtol=1e-8, atol=1e-12), parameter
+            assert_same(gradients.shared[parameter][task], gradient, parameter)
     if not own.specific:
         return
     expected = torch.autograd.grad(losses(None).sum(), list(own.specific.values()), materialize_grads=True)
     for parameter, gradient in zip(own.specific, expected, strict=True):
-        assert torch.allclose(gradients.specific[parameter], gradient, rtol=1e-8, atol=1e-12), parameter
+        assert_same(gradients.specific[parameter], gradient, parameter)
+
+
+def assert_same(found, expected, parameter):
+    """Up to the rounding of sums in another order, where large terms may cancel."""
+    assert torch.allclose(found, expected, rtol=1e-8, atol=1e-12 * (1 + expected.abs().max())), parameter
 
 
 # Adapters and normalised inputs.

@@ -50,7 +50,7 @@ SMALL = RunConfig(
     slots_per_task=16,
     warmup_steps=4_096,
     random_progress=True,
-    evaluation=EvaluationConfig(every=100_000, goals=10),
+    evaluation=EvaluationConfig(every=100_000, goals=10, slots_per_task=10),
     algorithm=PPOConfig(
         actor=MultiHeadConfig(width=256, depth=2),
         critic=MultiHeadConfig(width=256, depth=2, layer_norm=True),

@@ -16,7 +16,7 @@ QUICK = RunConfig(
     slots_per_task=16,
     warmup_steps=2_400,
     replay=ReplayConfig(capacity_per_task=150_000),
-    evaluation=EvaluationConfig(every=35_000, goals=10),
+    evaluation=EvaluationConfig(every=35_000, goals=10, slots_per_task=10),
     algorithm=SACConfig(
         actor=_network,
         critic=_network,
