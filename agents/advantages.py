@@ -1,9 +1,9 @@
 """Advantages of a rollout, and the shapes between rollouts, `[time, world]`, and updates, `[task, sample]`."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
+from jaxtyping import Float32
 
 from mtrl.parts.critic import Samples
 from mtrl.ranks import ALONE, Ranks
@@ -14,8 +14,6 @@ from . import baseline
 
 LEAST_DEVIATION = 1e-8
 """Of advantages."""
-Values = Callable[[torch.Tensor], torch.Tensor]
-"""Observations `[time, world, obs]` to their values `[time, world]`."""
 
 
 def by_task(rows: torch.Tensor, tasks: int) -> torch.Tensor:
@@ -28,21 +26,27 @@ def over_time(rows: torch.Tensor, steps: int) -> torch.Tensor:
     return rows.unflatten(1, (steps, -1)).movedim(0, 1).flatten(1, 2)
 
 
-def with_critic(
-    rollout: RolloutBuffer, last_obs: Observations, reward: PerStep, values: Values, gamma: float, lam: float
+def with_values(
+    rollout: RolloutBuffer,
+    reward: PerStep,
+    value: PerStep,
+    last: Float32[torch.Tensor, " world"],
+    final: torch.Tensor,
+    gamma: float,
+    lam: float,
 ) -> tuple[PerStep, PerStep]:
     """Generalised advantages over a critic's values, and what these are to become.
 
     Args:
         rollout: A complete one.
-        last_obs: After its last step.
         reward: Its rewards, on whatever scale the critic's values are.
-        values: The critic.
+        value: Of its observations.
+        last: Values after its last step.
+        final: Values of the last observations of episodes, `rollout.final_obs`.
         gamma: Discount.
         lam: See `gae`.
     """
-    value = values(rollout.obs)
-    following = rollout.next_values(value, values(last_obs[None])[0], values(rollout.final_obs))
+    following = rollout.next_values(value, last, final)
     return gae(reward, value, following, rollout.terminated, rollout.ended, gamma=gamma, lam=lam)
 
 
@@ -58,7 +62,16 @@ def with_linear_baseline(
     """Generalised advantages over a linear function of observation and time, fitted to this very rollout.
 
     It is fitted to the discounted rewards up to the end of the episode, or of the rollout, and nothing is thought to
-    follow the end of an episode: a rollout should hold whole ones. Arguments as of `with_critic`.
+    follow the end of an episode: a rollout should hold whole ones.
+
+    Args:
+        rollout: A complete one.
+        last_obs: After its last step.
+        reward: Its rewards.
+        tasks: Tasks.
+        gamma: Discount.
+        lam: See `gae`.
+        ranks: Processes that each have a rollout of their own.
     """
     steps, nothing = len(reward), torch.zeros_like(reward)
     returns, _ = gae(reward, nothing, nothing, rollout.terminated, rollout.ended, gamma=gamma, lam=1.0)
@@ -68,8 +81,8 @@ def with_linear_baseline(
     age = rollout.next_age.to(torch.float32)
     after = baseline.features(by_task(last_obs[None], tasks), by_task(age[None], tasks))
     last = over_time(baseline.predict(after, weights), 1)[0]
-    following = rollout.next_values(value, last, torch.zeros(rollout.final_obs.shape[:2], device=reward.device))
-    return gae(reward, value, following, rollout.terminated, rollout.ended, gamma=gamma, lam=lam)
+    final = torch.zeros(rollout.final_obs.shape[:2], device=reward.device)
+    return with_values(rollout, reward, value, last, final, gamma, lam)
 
 
 def normalized(advantage: Samples, scope: Literal["task", "all", "none"], ranks: Ranks = ALONE) -> Samples:

@@ -9,14 +9,14 @@ from torch import nn
 from mtrl.parts.critic import Samples
 from mtrl.parts.network import GroupTasks, Inputs, Network, NetworkAround, Outputs, TaskSpecific
 
-from .policy import HALF_LOG_TWO_PI, GroupedActions
+from .policy import HALF_LOG_TWO_PI, Distribution, GroupedActions
 
 Spread = Literal["task", "state"]
 """Where a standard deviation comes from: learned for each task, or the network's output."""
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Distribution):
     """A Gaussian over real numbers, which are brought to [-1, 1] for the environment.
 
     Probabilities are those of what was drawn, before that: a ratio of two of them is the same after it.
@@ -34,18 +34,12 @@ class Gaussian:
     squash: bool
 
     def parameters(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`[..., 2 * act]` to the mean and the log standard deviation, `[..., act]` each."""
+        """See `Distribution.parameters`."""
         mean, raw = outputs.chunk(2, dim=-1)
         return mean, (raw + self.initial_log_std).clamp(self.min_log_std, self.max_log_std)
 
     def sample(self, outputs: torch.Tensor, noise: torch.Tensor, mask: torch.Tensor) -> tuple[GroupedActions, Samples]:
-        """What is drawn, and its log-probability over the real action numbers.
-
-        Args:
-            outputs: `[..., 2 * act]` of the network.
-            noise: `[..., act]`, standard normal.
-            mask: 1 where an action number is real, to be broadcast to `[..., act]`; others are 0.
-        """
+        """See `Distribution.sample`."""
         mean, log_std = self.parameters(outputs)
         drawn = (mean + log_std.exp() * noise) * mask
         return drawn, self.log_prob(outputs, drawn, mask)
@@ -62,11 +56,11 @@ class Gaussian:
         return ((log_std + 0.5 + HALF_LOG_TWO_PI) * mask).sum(dim=-1)
 
     def action(self, drawn: torch.Tensor) -> torch.Tensor:
-        """What the environment gets."""
+        """See `Distribution.action`."""
         return torch.tanh(drawn) if self.squash else drawn.clamp(-1.0, 1.0)
 
     def mode(self, outputs: torch.Tensor, mask: torch.Tensor) -> GroupedActions:
-        """The action of the mean."""
+        """See `Distribution.mode`."""
         return self.action(self.parameters(outputs)[0] * mask)
 
 

@@ -23,8 +23,6 @@ class PPOConfig(ActorCriticConfig):
     """Updates in an epoch, each from an equal part of every task's steps."""
     overlap: bool = False
     """Learn from one rollout while the environments step for the next: processor and physics work at the same time."""
-    gamma: float = 0.99
-    """Discount."""
     gae_lambda: float = 0.95
     """Advantages: 0 trusts the critic after one step, 1 looks to the end of the rollout."""
     baseline: Literal["critic", "linear"] = "critic"
@@ -40,43 +38,21 @@ class PPOConfig(ActorCriticConfig):
     """What entropy counts for in the actor's loss."""
     critics: int = 1
     """Independent critics; their mean is the value."""
-    actor_learning_rate: float = 3e-4
-    """Adam's step size for the actor."""
-    critic_learning_rate: float = 3e-4
-    """Adam's step size for the critics."""
     final_learning_rate: float = 1.0
     """Share of the learning rates that is left when the run ends; they fall linearly."""
     target_kl: float = 0.0
     """The actor's learning rate falls where the policy moves by more than twice this in an update, and rises where it
     moves by less than half, as the mean KL divergence; 0: it does not follow."""
-    adam_epsilon: float = 1e-5
-    """Adam's epsilon."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay (AdamW) of all that is learned."""
-    max_gradient_norm: float = 1.0
-    """Gradients of actor and of critics are scaled down to this global norm; 1e12 leaves them."""
     spread: Spread = "task"
     """The policy's standard deviation: learned for each task, or given by the network in each state."""
     initial_log_std: float = 0.0
     """Log standard deviation at the start."""
-    min_log_std: float = -20.0
-    """Lower bound of the policy's log standard deviation."""
-    max_log_std: float = 2.0
-    """Upper bound of the policy's log standard deviation."""
     squash: bool = False
     """Bring actions to [-1, 1] by tanh instead of clipping them."""
-    normalize_obs: bool = False
-    """Bring each observation number of each task to mean 0 and deviation 1, as seen so far."""
-    normalize_obs_steps: int = 0
-    """Environment steps a task after which what observations are normalised by stays as it is; 0: it goes on."""
 
     def check(self) -> None:
         """See `ActorCriticConfig.check`."""
         check_bounds(self, _BOUNDS, "algorithm.")
-        if self.min_log_std >= self.max_log_std:
-            raise UserError(
-                f"--algorithm.min-log-std {self.min_log_std} is not below --algorithm.max-log-std {self.max_log_std}"
-            )
         if self.value_clip and self.value.name not in ("mse", "popart"):
             raise UserError(
                 f"--algorithm.value-clip {self.value_clip} needs values that are plain numbers, and critic "
@@ -89,19 +65,12 @@ _BOUNDS: Bounds = {
     "rollout_steps": (1, 1_000_000),
     "epochs": (1, 1_000),
     "minibatches": (1, 1_000_000),
-    "gamma": (0.0, 1.0),
     "gae_lambda": (0.0, 1.0),
     "clip": (1e-6, 1e6),
     "value_clip": (0.0, math.inf),
     "entropy_weight": (0.0, 1e3),
     "critics": (1, 1_000),
-    "actor_learning_rate": (0.0, 1.0),
-    "critic_learning_rate": (0.0, 1.0),
     "final_learning_rate": (0.0, 1.0),
     "target_kl": (0.0, 1e3),
-    "adam_epsilon": (0.0, 1.0),
-    "weight_decay": (0.0, 1.0),
-    "max_gradient_norm": (1e-12, math.inf),
     "initial_log_std": (-20.0, 5.0),
-    "normalize_obs_steps": (0, math.inf),
 }

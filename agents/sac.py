@@ -2,8 +2,7 @@
 
 Haarnoja et al., "Soft Actor-Critic Algorithms and Applications", 2018, in the multi-task frame of Meta-World+ (McLean
 et al., 2025): one temperature a task, batches with equally many transitions of every task, infinite-horizon bootstrap
-at truncations, gradients clipped by global norm. Every loss is a vector with one entry a task; what becomes of it is
-the combiner's part, how values are represented the critic's, and how tasks share layers the networks'.
+at truncations, gradients clipped by global norm.
 """
 
 import copy
@@ -12,31 +11,23 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
 
-from mtrl.algorithm import Batch, Metrics, OffPolicyAlgorithm, Problem, Replay, Step
-from mtrl.compiling import compiled
-from mtrl.graphs import Recorded, Recorder, prepare_parts, record_on_cuda
+from mtrl.algorithm import Batch, Metrics, OffPolicyAlgorithm, Problem, Replay
 from mtrl.parts.combiner import Objective
-from mtrl.parts.critic import Backup, Critic, reduce_critics
-from mtrl.parts.groups import GroupMemory, Groups
-from mtrl.parts.network import Network, Outputs, TaskParameters, call_network
-from mtrl.parts.part import PerTask, Setting
-from mtrl.parts.scale import Scale
-from mtrl.randomness import go_on_drawing
-from mtrl.types import Actions, Observations, State, TaskIds
+from mtrl.parts.critic import Backup, reduce_critics
+from mtrl.parts.network import Network, Outputs, TaskParameters
+from mtrl.parts.part import PerTask
+from mtrl.types import State
 
-from .build import build_combiners, count, learned
-from .focus import Focus
+from .actor_critic import ActorCritic
+from .build import Sizes, build_actor_and_critics, build_combiners
+from .optimizers import Learned, Optimizers
 from .policy import SquashedGaussian
-from .precision import in_precision
-from .sac_build import build_networks, build_optimizers, rate_factor, reset_seed, reset_tasks
 from .sac_config import SACConfig
-from .statistics import ObsNormalizer
-from .weights import take_weights
+from .sac_schedule import rate_factor, reset_seed, reset_tasks
 
 
-class SAC(OffPolicyAlgorithm):
+class SAC(ActorCritic[SACConfig], OffPolicyAlgorithm):
     """Actor, critics with targets, one temperature a task.
 
     Args:
@@ -45,73 +36,31 @@ class SAC(OffPolicyAlgorithm):
     """
 
     def __init__(self, config: SACConfig, problem: Problem) -> None:
-        self.config, self.problem = config, problem
+        self._target_entropy = config.target_entropy_per_action * problem.action_mask.to(problem.device).sum(dim=1)
+        policy = SquashedGaussian(config.spread, config.min_log_std, config.max_log_std)
+        super().__init__(config, problem, policy, self._target_entropy)
         self.batch_per_task = problem.ranks.share(config.batch_per_task, "--algorithm.batch-per-task")
         self.gamma, self.n_step = config.gamma, config.n_step
-        self._mask = problem.action_mask.to(problem.device, torch.float32)
-        self._target_entropy = config.target_entropy_per_action * self._mask.sum(dim=1)
-        self._ranks, tasks, names = problem.ranks, problem.num_tasks, problem.task_names
-        entropy = self._target_entropy
-        self._setting = Setting(tasks, config.gamma, problem.device, problem.seed, entropy, names, self._ranks)
-        self.critic: Critic = config.value.build(self._setting, config.value).to(problem.device)
-        self.actor, self.critics = build_networks(config, problem, self.critic, problem.seed)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
+        pairs = zip(self.critics.parameters(), self.target_critics.parameters(), strict=True)
+        self._target_parameters: list[torch.Tensor] = [target for own, target in pairs if own.requires_grad]
         temperatures = 1 if config.shared_temperature else problem.num_tasks
         self.log_temperature = torch.zeros(temperatures, device=problem.device, requires_grad=True)
         self._start_temperatures()
-        self.combiners = build_combiners(config, self._setting)
-        self.scale: Scale = config.scale.build(self._setting, config.scale).to(problem.device)
-        obs_mask = problem.obs_mask.to(problem.device)
-        self._normalizer = ObsNormalizer(obs_mask, problem.ranks) if config.normalize_obs else None
-        self._focus = Focus(config.focus_floor, problem.num_tasks, problem.device)
-        self._policy = SquashedGaussian(config.spread, config.min_log_std, config.max_log_std)
-        self._generator = torch.Generator(problem.device).manual_seed(problem.ranks.seed(problem.seed + 1))
-        self._groups, self._memory = Groups.equal(problem.num_tasks, problem.device), GroupMemory()
-        self._call = in_precision(call_network, config.precision, problem.device)
-        self._updates, self._resets = 0, 0
-        self._parameters = {"actor": learned(self.actor), "critic": learned(self.critics)}
-        pairs = zip(self.critics.parameters(), self.target_critics.parameters(), strict=True)
-        self._target_parameters: list[torch.Tensor] = [target for own, target in pairs if own.requires_grad]
-        self._optimizers = build_optimizers(config, {**self._parameters, "temperature": [self.log_temperature]})
-        self._recorder: Recorder | None = None
-        self._recorded: Recorded | None = None
+        rate, beta = config.temperature_learning_rate, config.temperature_beta
+        temperature = Learned([self.log_temperature], rate, beta=beta)
+        self._optimizers = Optimizers({**self._sides(), "temperature": temperature})
+        self._in_common = torch.Generator(problem.device).manual_seed(problem.seed + 2)
+        self._generators.append(self._in_common)
+        self._updates = self._resets = 0
+
+    def _build_networks(self, seed: int) -> tuple[Network, Network]:
+        sizes = Sizes(2 * self.problem.action_mask.shape[1], self.config.critics, values_of_actions=True)
+        return build_actor_and_critics(self.config, self.problem, self.critic, sizes, seed)
 
     def _start_temperatures(self) -> None:
         with torch.no_grad():
             self.log_temperature.fill_(math.log(self.config.initial_temperature))
-
-    @torch.no_grad()
-    def act(self, obs: Observations, task_id: TaskIds, *, mode: bool) -> Actions:
-        """Actions `[env, act]`: the tanh of the mean, or a sample."""
-        groups = self._memory.of(task_id)
-        outputs = self._act_outputs(self._normal(groups.split(obs), groups.task_id), groups.task_id)
-        mask = self._mask[groups.task_id].unsqueeze(1)
-        if mode:
-            return groups.join(self._policy.mode(outputs, mask))
-        noise = groups.split(self._noise(len(obs)))
-        return groups.join(self._policy.sample(outputs, noise, mask)[0])
-
-    def _normal(self, obs: torch.Tensor, task_id: torch.Tensor) -> torch.Tensor:
-        """Observations `[group, sample, obs]` as the networks see them."""
-        return obs if self._normalizer is None else self._normalizer(obs, task_id)
-
-    def _act_outputs(self, obs: torch.Tensor, task_id: torch.Tensor) -> torch.Tensor:
-        return self._call(self.actor, obs, task_id)[0]
-
-    def _noise(self, rows: int) -> torch.Tensor:
-        shape = (rows, self._mask.shape[1])
-        return torch.empty(shape, device=self._mask.device).normal_(generator=self._generator)
-
-    def compile(self) -> None:
-        """Compiles the networks."""
-        self._call = in_precision(compiled(call_network, "networks"), self.config.precision, self.problem.device)
-        self._record_anew()
-
-    def observe(self, step: Step) -> None:
-        """Keeps the statistics of rewards and observations."""
-        self.scale.observe(step.reward, step.terminated, step.ended, step.task_id)
-        if self._normalizer is not None:
-            self._normalizer.observe(step.obs)
 
     def begin_updates(self, steps_per_task: int, replay: Replay) -> int:
         """Begins anew where a reset is due."""
@@ -129,8 +78,7 @@ class SAC(OffPolicyAlgorithm):
     def _begin_anew(self) -> None:
         """Fresh networks, targets, combiners, temperatures and optimisers, in the same tensors; statistics go on."""
         seed = reset_seed(self.problem.seed, self._resets)
-        fresh = build_networks(self.config, self.problem, self.critic, seed)
-        for network, new in zip((self.actor, self.critics), fresh, strict=True):
+        for network, new in zip((self.actor, self.critics), self._build_networks(seed), strict=True):
             network.load_state_dict(new.state_dict())
         self.target_critics.load_state_dict(self.critics.state_dict())
         for name, combiner in build_combiners(self.config, dataclasses.replace(self._setting, seed=seed)).items():
@@ -142,24 +90,12 @@ class SAC(OffPolicyAlgorithm):
     def update(self, batch: Batch) -> Metrics:
         """One step each of critics, actor and temperatures, then of the target critics."""
         self._updates += 1
-        self._optimizers.scale_rates(("actor", "critic"), rate_factor(self.config, self._updates))
-        return self._apply(vars(batch)) if self._recorded is None else self._recorded(vars(batch))
+        if self.config.anneal_updates:
+            self._optimizers.scale_rates(("actor", "critic"), rate_factor(self.config, self._updates))
+        return self._update(vars(batch))
 
-    def record(self, recorder: Recorder | None = None) -> None:
-        """Has updates recorded and replayed: on CUDA as graphs; elsewhere only where a recorder is given."""
-        self._recorder = recorder or (record_on_cuda if self.problem.device.type == "cuda" else None)
-        self._record_anew()
-
-    def _record_anew(self) -> None:
-        """Called where what an update works on lies elsewhere from now on."""
-        if self._recorder is None or not all(combiner.replayable for combiner in self.combiners.values()):
-            return
-        generators = prepare_parts((*self.combiners.values(), self.critic, self.scale))
-        self._recorded = Recorded("updates", self._apply, [self._generator, *generators], self._recorder)
-
-    def _apply(self, fields: dict[str, torch.Tensor]) -> Metrics:
-        """An update with this batch; all of it is on the device."""
-        update = _Update(self._grouped(Batch(**fields)))
+    def _apply(self, rows: dict[str, torch.Tensor]) -> Metrics:
+        update = _Update(self._grouped(Batch(**rows)))
         critic_losses = self._step("critic", self.critics, self.critic_objective(update))
         self._let_critics_learn(False)
         try:
@@ -173,15 +109,11 @@ class SAC(OffPolicyAlgorithm):
                 self._target_parameters, self._parameters["critic"], self.config.tau
             )
         if update.kept is not None:
-            reset_tasks((self.actor, self.critics, self.target_critics), ~update.kept, self._generator)
+            reset_tasks((self.actor, self.critics, self.target_critics), ~update.kept, self._in_common)
             update.report["sat_out"] = (~update.kept).to(torch.float32)
-        update.report.update(self._focus.report())
-        if self.config.scale.name != "none":
-            update.report["reward_scale"] = self.scale.factors(self._log_temperatures())
-        for name, combiner in self.combiners.items():
-            update.report.update({f"{key}/{name}": value for key, value in combiner.report().items()})
         temperature = self._log_temperatures().exp()
-        return {"loss/critic": critic_losses, "loss/actor": actor_losses, "temperature": temperature, **update.report}
+        losses = {"loss/critic": critic_losses, "loss/actor": actor_losses, "temperature": temperature}
+        return {**losses, **update.report, **self._report_parts()}
 
     def _let_critics_learn(self, learn: bool) -> None:
         """Whether gradients of the critics' parameters are computed; frozen ones never have any."""
@@ -218,7 +150,7 @@ class SAC(OffPolicyAlgorithm):
                 update.kept = self._ranks.mean(each.detach())[0] <= self.config.loss_limit
             return self._focus(torch.where(update.kept, each, 0.0))
 
-        return Objective(self.critics, self.problem.num_tasks, losses, self._log_temperatures(), self._ranks)
+        return self._objective(self.critics, losses)
 
     def targets(self, batch: Batch) -> torch.Tensor:
         """What the critics learn towards, of which R + gamma (1 - d) (Q'(s', a') - alpha log pi(a' | s')) is the value.
@@ -249,7 +181,7 @@ class SAC(OffPolicyAlgorithm):
             each = (temperature * log_prob - values).mean(dim=1)
             return self._focus(each if update.kept is None else torch.where(update.kept, each, 0.0))
 
-        return Objective(self.actor, self.problem.num_tasks, losses, self._log_temperatures(), self._ranks)
+        return self._objective(self.actor, losses)
 
     def _sample_actions(
         self, obs: torch.Tensor, noise: torch.Tensor, parameters: TaskParameters | None
@@ -262,16 +194,6 @@ class SAC(OffPolicyAlgorithm):
         self, critics: Network, obs: torch.Tensor, action: torch.Tensor, parameters: TaskParameters | None
     ) -> Outputs:
         return self._call(critics, torch.cat([action, obs], dim=-1), self._groups.task_id, parameters)
-
-    def _step(self, name: str, network: Network, objective: Objective) -> PerTask:
-        """One step of a network, as its combiner has it; the losses before it."""
-        combiner = self.combiners[name]
-        losses = combiner.backward(objective)
-        nn.utils.clip_grad_norm_(self._parameters[name], self.config.max_gradient_norm, foreach=True)
-        self._optimizers[name].step()
-        network.project()
-        combiner.stepped(objective)
-        return losses
 
     def _step_temperatures(self, entropy: PerTask) -> None:
         optimizer = self._optimizers["temperature"]
@@ -287,51 +209,19 @@ class SAC(OffPolicyAlgorithm):
         """Log alpha (entropy - target entropy) of each task; the log temperature, not the temperature, is learned."""
         return self.log_temperature * (entropy - self._target_entropy)
 
-    def follow_success(self, success: PerTask) -> None:
-        """See `Algorithm.follow_success`."""
-        self._focus.follow(success)
-
-    def begin_elsewhere(self) -> None:
-        """See `Algorithm.begin_elsewhere`."""
-        self.scale.forget_worlds()
-
     def weights(self) -> dict[str, torch.Tensor]:
-        """Parameters of all networks, what critics and observations are normalised by, and the log temperatures."""
-        modules = {"actor": self.actor, "critics": self.critics, "target_critics": self.target_critics}
-        modules |= {"critic": self.critic} | ({"obs": self._normalizer} if self._normalizer is not None else {})
-        named = {f"{part}.{name}": p.detach() for part, m in modules.items() for name, p in m.state_dict().items()}
-        return {**named, "log_temperature": self.log_temperature.detach()}
-
-    def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
-        """Takes what `weights` gave."""
-        take_weights(self.weights(), weights)
+        """See `ActorCritic.weights`; the target critics and the log temperatures too."""
+        targets = {f"target_critics.{name}": p.detach() for name, p in self.target_critics.state_dict().items()}
+        return {**super().weights(), **targets, "log_temperature": self.log_temperature.detach()}
 
     def get_state(self) -> State:
-        """Optimisers and the action generator, as they are now: later updates do not change what was returned."""
-        return {
-            "optimizers": self._optimizers.get_state(),
-            "combiners": {name: combiner.get_state() for name, combiner in self.combiners.items()},
-            "scale": self.scale.get_state(),
-            "focus": self._focus.get_buffer("weight").clone(),
-            "generator": self._generator.get_state(),
-            "updates": self._updates,
-            "resets": self._resets,
-        }
+        """See `ActorCritic.get_state`."""
+        return {**super().get_state(), "updates": self._updates, "resets": self._resets}
 
     def set_state(self, state: State) -> None:
-        """Goes on from a state."""
-        self._optimizers.set_state(state["optimizers"])
-        for name, combiner in self.combiners.items():
-            combiner.set_state(state["combiners"][name])
-        self.scale.set_state(state["scale"])
-        self._focus.get_buffer("weight").copy_(state["focus"])
-        go_on_drawing(self._generator, state["generator"])
+        """See `ActorCritic.set_state`."""
         self._updates, self._resets = int(state["updates"]), int(state["resets"])
-        self._record_anew()
-
-    def parameter_counts(self) -> dict[str, int]:
-        """Learned numbers of the actor and of all critics."""
-        return {"actor": count(self._parameters["actor"]), "critics": count(self._parameters["critic"])}
+        super().set_state(state)
 
 
 @dataclass

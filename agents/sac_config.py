@@ -17,8 +17,6 @@ class SACConfig(ActorCriticConfig):
 
     batch_per_task: int = 128
     """Transitions of each task in a batch."""
-    gamma: float = 0.99
-    """Discount."""
     n_step: int = 1
     """Steps of reward before the critic's value: more reach further back, and trust the actions of older policies."""
     tau: float = 0.005
@@ -29,10 +27,6 @@ class SACConfig(ActorCriticConfig):
     """How the target critics become one value."""
     actor_reduction: Reduction = "min"
     """How the critics become the one value that the actor climbs."""
-    actor_learning_rate: float = 3e-4
-    """Adam's step size for the actor."""
-    critic_learning_rate: float = 3e-4
-    """Adam's step size for the critics."""
     temperature_learning_rate: float = 3e-4
     """Adam's step size for the log temperatures."""
     temperature_beta: float = 0.9
@@ -41,12 +35,6 @@ class SACConfig(ActorCriticConfig):
     """Updates after which the learning rates of actor and critics begin to fall."""
     anneal_updates: int = 0
     """Updates over which they fall, linearly, to a tenth; 0 keeps them."""
-    adam_epsilon: float = 1e-5
-    """Adam's epsilon for actor and critics."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay (AdamW) of all that actor and critics learn, biases and normalisations too."""
-    max_gradient_norm: float = 1.0
-    """Gradients of actor and of critics are scaled down to this global norm; 1e12 leaves them."""
     shared_temperature: bool = False
     """One temperature for all tasks instead of one each."""
     initial_temperature: float = 1.0
@@ -60,12 +48,6 @@ class SACConfig(ActorCriticConfig):
     spread: Literal["clip", "tanh", "softplus"] = "clip"
     """How the policy's standard deviation follows from the actor's output: log of it clipped to its bounds, or squashed
     between them by tanh, or softplus of it between their exponentials."""
-    min_log_std: float = -20.0
-    """Lower bound of the policy's log standard deviation."""
-    max_log_std: float = 2.0
-    """Upper bound of the policy's log standard deviation."""
-    normalize_obs: bool = False
-    """Bring each observation number of each task to mean 0 and deviation 1, as seen so far."""
     loss_limit: float = 0.0
     """A task whose critic loss is larger sits out that update, and what it has of its own begins anew; 0: none."""
     reset_every: int = 0
@@ -76,10 +58,6 @@ class SACConfig(ActorCriticConfig):
     def check(self) -> None:
         """See `ActorCriticConfig.check`."""
         check_bounds(self, _BOUNDS, "algorithm.")
-        if self.min_log_std >= self.max_log_std:
-            raise UserError(
-                f"--algorithm.min-log-std {self.min_log_std} is not below --algorithm.max-log-std {self.max_log_std}"
-            )
         if self.min_temperature > self.max_temperature:
             raise UserError(
                 f"--algorithm.min-temperature {self.min_temperature} is above --algorithm.max-temperature "
@@ -92,17 +70,11 @@ _BOUNDS: Bounds = {
     "batch_per_task": (1, math.inf),
     "anneal_after": (0, math.inf),
     "anneal_updates": (0, math.inf),
-    "gamma": (0.0, 1.0),
     "n_step": (1, 100),
     "tau": (0.0, 1.0),
     "critics": (1, 1_000),
-    "actor_learning_rate": (0.0, 1.0),
-    "critic_learning_rate": (0.0, 1.0),
     "temperature_learning_rate": (0.0, 1.0),
     "temperature_beta": (0.0, 0.9999),
-    "adam_epsilon": (0.0, 1.0),
-    "weight_decay": (0.0, 1.0),
-    "max_gradient_norm": (1e-12, math.inf),
     "initial_temperature": (1e-12, 1e12),
     "min_temperature": (0.0, math.inf),
     "max_temperature": (1e-12, 1e12),

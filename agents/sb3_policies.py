@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from stable_baselines3.common.policies import ActorCriticPolicy, ContinuousCritic
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, ContinuousCritic
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, Actor, SACPolicy
 from torch import nn
@@ -110,16 +110,16 @@ class PolicyAndValue(nn.Module):
         return self.critic(features)[0]
 
 
-class TaskPPOPolicy(ActorCriticPolicy):
-    """A policy for PPO and A2C of Stable-Baselines3 and TRPO of sb3-contrib, of two networks of this suite.
+class NamedNetworkPolicy(BasePolicy):
+    """What the policies here share: they are made of a network of this suite by name, and their files keep that.
 
     Args:
         observation_space: Of `mtrl.sb3.make(..., task_input="dict")`.
         action_space: A box.
-        lr_schedule: See `ActorCriticPolicy`.
-        network: A registered network, for the policy and for the value.
+        lr_schedule: As SB3's policies take it, and so are further options.
+        network: A registered network, for the policy and for values.
         settings: Its settings, such as `{"width": 128, "task": {"code": "embedding"}}`.
-        **options: See `ActorCriticPolicy`.
+        **options: See above.
 
     Raises:
         UserError: The observations do not tell the task, or there is no such network or setting.
@@ -128,7 +128,7 @@ class TaskPPOPolicy(ActorCriticPolicy):
     def __init__(
         self,
         observation_space: Space,
-        action_space: Space,
+        action_space: Any,
         lr_schedule: Callable[[float], float],
         network: str = "multi_head",
         settings: Mapping[str, Any] | None = None,
@@ -136,7 +136,14 @@ class TaskPPOPolicy(ActorCriticPolicy):
     ) -> None:
         self.network, self.settings = network, dict(settings or {})
         options = {"features_extractor_class": ObservationThenTask, **options}
-        super().__init__(observation_space, action_space, lr_schedule, **options)
+        super().__init__(observation_space, action_space, lr_schedule, **options)  # type: ignore[arg-type] - see above
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {**super()._get_constructor_parameters(), "network": self.network, "settings": self.settings}
+
+
+class TaskPPOPolicy(NamedNetworkPolicy, ActorCriticPolicy):
+    """A policy for PPO and A2C of Stable-Baselines3 and TRPO of sb3-contrib, of two networks of this suite."""
 
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
         space, action_dim = self.observation_space, int((self.action_space.shape or (0,))[0])
@@ -145,9 +152,6 @@ class TaskPPOPolicy(ActorCriticPolicy):
         self.action_net, self.value_net = nn.Identity(), nn.Identity()  # type: ignore[assignment]
         self.log_std = nn.Parameter(torch.full((action_dim,), float(self.log_std_init)))
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {**super()._get_constructor_parameters(), "network": self.network, "settings": self.settings}
 
 
 class TaskActor(Actor):
@@ -189,21 +193,8 @@ class TaskCritics(ContinuousCritic):
         return self.forward(obs, actions)[0]
 
 
-class TaskSACPolicy(SACPolicy):
-    """A policy for SAC of Stable-Baselines3, of networks of this suite; arguments as of `TaskPPOPolicy`."""
-
-    def __init__(
-        self,
-        observation_space: Space,
-        action_space: Any,
-        lr_schedule: Callable[[float], float],
-        network: str = "multi_head",
-        settings: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> None:
-        self.network, self.settings = network, dict(settings or {})
-        options = {"features_extractor_class": ObservationThenTask, **options}
-        super().__init__(observation_space, action_space, lr_schedule, **options)
+class TaskSACPolicy(NamedNetworkPolicy, SACPolicy):
+    """A policy for SAC of Stable-Baselines3, of networks of this suite."""
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
         """See `SACPolicy`."""
@@ -214,6 +205,3 @@ class TaskSACPolicy(SACPolicy):
         """See `SACPolicy`."""
         options = self._update_features_extractor(self.critic_kwargs, features_extractor)
         return TaskCritics(**options, network=self.network, settings=self.settings).to(self.device)
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {**super()._get_constructor_parameters(), "network": self.network, "settings": self.settings}

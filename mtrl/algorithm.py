@@ -91,7 +91,10 @@ Metrics = dict[str, torch.Tensor]
 
 
 class Policy(Protocol):
-    """What evaluation and video need of an agent."""
+    """What evaluation and video need of an agent.
+
+    One that knows for how long it was trained may tell so (`steps_per_task`), for the evaluation's record.
+    """
 
     def act(self, obs: Observations, task_id: TaskIds, *, mode: bool) -> Actions:
         """Actions for each slot; `mode` takes the most likely one instead of a sample."""
@@ -123,6 +126,11 @@ class Algorithm(abc.ABC):
 
     def observe(self, step: Step) -> None:  # noqa: B027 - not every agent keeps statistics
         """Takes in each step of the training environment, warm-up included, without waiting for the device."""
+
+    @property
+    def follows_success(self) -> bool:
+        """Whether `follow_success` is to be called."""
+        return False
 
     def follow_success(self, success: Float32[torch.Tensor, " task"]) -> None:  # noqa: B027 - few agents care
         """Takes in how often recent training episodes of each task succeeded; NaN where none is over yet."""

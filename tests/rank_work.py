@@ -26,7 +26,7 @@ SAC_CASES = {
     **{f"network {name}": {"actor": SIZE.renamed(name), "critic": SIZE.renamed(name)} for name in NETWORKS},
     **{f"critic {name}": {"value": CriticConfig().renamed(name)} for name in CRITICS},
     **{f"scale {name}": {"scale": ScaleConfig().renamed(name), "normalize_obs": True} for name in SCALES},
-    "loss limit": {"loss_limit": 1.5},
+    "loss limit": {"loss_limit": 6, "actor": SIZE.renamed("paco"), "critic": SIZE.renamed("paco")},
 }
 for _name in COMBINERS:
     _combiner = CombinerConfig().renamed(_name)

@@ -1,6 +1,7 @@
 """The contract of a training loop, and the statistics of training episodes that all loops keep."""
 
 import abc
+import math
 from collections import deque
 from typing import Any
 
@@ -16,7 +17,7 @@ from mtrl.vector.contract import StepInfo, TaskVectorEnv, slots_of_each_task
 STREAM = 1
 """Which of the random streams under the run's seed is the training loop's; agents use the seed itself."""
 FOLLOWED = 64
-"""Steps between two looks of the agent at how its tasks do."""
+"""At least so many steps lie between two looks of the agent at how its tasks do."""
 WINDOW = 20
 """Training episodes of each task that success and return are averaged over."""
 
@@ -54,18 +55,18 @@ class EpisodeStatistics:
         self._take(self._running.collect())
         result = {"train/faults": float(self._env.faults.sum())}
         for name, column in (("train/success", 0), ("train/return", 1)):
-            of_task = {
-                task: sum(row[column] for row in rows) / len(rows) if rows else float("nan")
-                for task, rows in self._recent.items()
-            }
+            of_task = dict(zip(self._recent, self._means(column), strict=True))
             result[name] = sum(of_task.values()) / len(of_task)
             result |= {f"{name}/{task}": value for task, value in of_task.items()}
         return result
 
     def success(self) -> torch.Tensor:
         """`[task]`, success of the last episodes as far as they were looked at; NaN before the first."""
-        rates = [sum(row[0] for row in rows) / len(rows) if rows else float("nan") for rows in self._recent.values()]
-        return torch.tensor(rates, device=self._env.device)
+        return torch.tensor(self._means(0), device=self._env.device)
+
+    def _means(self, column: int) -> list[float]:
+        """Of each task's last episodes: success (0) or return (1)."""
+        return [sum(row[column] for row in rows) / len(rows) if rows else math.nan for rows in self._recent.values()]
 
     def get_state(self) -> State:
         """All that is needed to go on."""
@@ -141,7 +142,10 @@ class TrainingLoop(abc.ABC):
 
     def follow_success(self) -> None:
         """Tells the agent how its tasks do, now and then; called after every step."""
-        if self.vector_steps % max(FOLLOWED, self.env.report_every) == 0:
+        if not self.algorithm.follows_success:
+            return
+        reports = self.env.report_every
+        if self.vector_steps % (reports * math.ceil(FOLLOWED / reports)) == 0:
             self.algorithm.follow_success(self.ranks.mean(self.statistics.success())[0])
 
     @property

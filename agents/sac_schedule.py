@@ -1,45 +1,13 @@
-"""What soft actor-critic begins with, and begins anew with at a reset."""
-
-from collections.abc import Mapping, Sequence
+"""What changes in a run of soft actor-critic: learning rates, and what begins anew."""
 
 import torch
 
-from mtrl.algorithm import Problem
-from mtrl.parts.critic import Critic
 from mtrl.parts.network import Network, split_parameters
 
-from .build import Sizes, build_actor_and_critics
-from .optimizers import Learned, Optimizers
 from .sac_config import SACConfig
 
 FINAL_LEARNING_RATE = 0.1
 """What is left of the learning rates after annealing."""
-
-
-def build_networks(config: SACConfig, problem: Problem, critic: Critic, seed: int) -> tuple[Network, Network]:
-    """The actor, which gives a mean and a spread of each action number, and the critics, which see the action.
-
-    Args:
-        config: Hyperparameters.
-        problem: Tasks, masks and device.
-        critic: What the critics' outputs stand for.
-        seed: Fixes the initial weights.
-    """
-    sizes = Sizes(2 * problem.action_mask.shape[1], config.critics, values_of_actions=True)
-    return build_actor_and_critics(config, problem, critic, sizes, seed)
-
-
-def build_optimizers(config: SACConfig, parameters: Mapping[str, Sequence[torch.Tensor]]) -> Optimizers:
-    """Of what `actor`, `critic` and `temperature` learn."""
-    shared = (config.adam_epsilon, config.weight_decay)
-    beta = config.temperature_beta
-    return Optimizers(
-        {
-            "actor": Learned(parameters["actor"], config.actor_learning_rate, *shared),
-            "critic": Learned(parameters["critic"], config.critic_learning_rate, *shared),
-            "temperature": Learned(parameters["temperature"], config.temperature_learning_rate, beta=beta),
-        }
-    )
 
 
 def rate_factor(config: SACConfig, updates: int) -> float:
