@@ -56,6 +56,7 @@ def test_the_program_is_called_as_the_shell_can_find_it(monkeypatch: pytest.Monk
     assert console.program_name() == "bin/mtrl"
     monkeypatch.setenv("PATH", str(script.parent))
     assert console.program_name() == "mtrl"
+    assert console.program_name(4) == "torchrun --nproc-per-node 4 -m mtrl"
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")

@@ -20,8 +20,14 @@ def warn(text: str) -> None:
     sys.stderr.flush()
 
 
-def program_name() -> str:
-    """How to call `mtrl` from here: by its name where the shell finds this one, otherwise by its path."""
+def program_name(processes: int = 1) -> str:
+    """How to call `mtrl` from here: by its name where the shell finds this one, otherwise by its path.
+
+    Args:
+        processes: That are to be started together.
+    """
+    if processes > 1:
+        return f"torchrun --nproc-per-node {processes} -m mtrl"
     script = Path(sys.executable).parent / "mtrl"
     found = shutil.which("mtrl")
     if not script.exists() or (found and Path(found).resolve() == script.resolve()):

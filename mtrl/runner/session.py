@@ -80,9 +80,8 @@ class Session:
             return summary
         except Interrupted:
             exit_code = 130
-            say(
-                f"stopped at {self._steps_per_task} steps/task; go on with: {program_name()} resume {self._folder.path}"
-            )
+            program = program_name(self._experiment.ranks.size)
+            say(f"stopped at {self._steps_per_task} steps/task; go on with: {program} resume {self._folder.path}")
             raise
         finally:
             self._close(exit_code)

@@ -16,7 +16,7 @@ from mtrl.algorithm import Algorithm, OffPolicyAlgorithm, OnPolicyAlgorithm
 from mtrl.config import RunConfig, differences, to_dict
 from mtrl.errors import UserError
 from mtrl.goals import GoalSet
-from mtrl.logger.console import say
+from mtrl.logger.console import program_name, say
 from mtrl.memory import keep_freed_memory
 from mtrl.ranks import Ranks
 from mtrl.run_folder import read_json, to_json, write_atomically
@@ -128,7 +128,7 @@ def _check_processes(experiment: Experiment, document: Any) -> None:
     """
     begun = document.get("processes", 1)
     if begun != experiment.ranks.size:
-        how = f"torchrun --nproc-per-node {begun} -m mtrl ..." if begun > 1 else "mtrl ..., without torchrun"
+        how = f"{program_name(begun)} ..." if begun > 1 else "mtrl ..., without torchrun"
         raise UserError(
             f"run folder {experiment.folder.path} was begun with {begun} processes, and here are "
             f"{experiment.ranks.size}: go on with `{how}`, or train into another --run-folder"
