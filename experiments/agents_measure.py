@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from agents_cases import Candidate
 from torch.profiler import ProfilerActivity, profile, record_function
+from torch.utils.flop_counter import FlopCounterMode
 
 from mtrl.agents.sac import SAC
 from mtrl.algorithm import Batch
@@ -108,6 +109,7 @@ def measure(
                 "kind": runner.candidate.kind,
                 "part": runner.candidate.name,
                 "parameters": sum(counts.values()),
+                **({"multiply_adds": multiply_adds(runner.candidate, device)} if mode == "eager" else {}),
                 "rounds": rounds,
                 "ms": statistics.median(runner.each),
                 "ratio": statistics.median(ratios),
@@ -118,6 +120,14 @@ def measure(
             }
         )
     return rows
+
+
+def multiply_adds(candidate: Candidate, device: torch.device) -> int:
+    """Of all products of matrices in an update: what it has to do at least, on whatever machine."""
+    agent, batch = candidate.build(device), candidate.batch(device)
+    with FlopCounterMode(display=False) as counter:
+        agent.update(batch)
+    return counter.get_total_flops() // 2
 
 
 def peak_memory(candidate: Candidate, mode: str, device: torch.device) -> float:

@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
 from agents_cases import REFERENCE, SUITES, candidates
-from agents_measure import peak_memory
+from agents_measure import multiply_adds, peak_memory
 from agents_page import page
 
 from mtrl.parts.combiner import COMBINERS
@@ -52,6 +53,17 @@ def test_memory_counts_what_is_held_at_the_worst_moment():
     assert found[1] > 2 * found[0]
 
 
+def test_work_is_that_of_all_products_of_matrices():
+    reference = candidates("MT10", short=True)[0]
+    width, depth = reference.config.actor.width, reference.config.actor.depth
+    rows, hidden = 10 * reference.config.batch_per_task, (depth - 1) * width * width
+    actor_first, critics_first = (39 + 10) * width, 2 * (39 + 10 + 4) * width
+    actor, critics = actor_first + hidden + 8 * width, critics_first + 2 * hidden + 2 * width
+    # forward for the next state, then forward, weights' and inputs' gradients; the critics also for the actor's actions
+    each = 4 * actor - actor_first + 6 * critics - critics_first
+    assert multiply_adds(reference, CPU) == rows * each
+
+
 def test_one_command_gives_figures_and_page(tmp_path):
     output = tmp_path / "page.md"
     words = ["--short", "--only", "pcgrad", "c51", "--suites", "MT10", "--modes", "eager", "--seconds", "0.1"]
@@ -65,6 +77,7 @@ def test_one_command_gives_figures_and_page(tmp_path):
     text = output.read_text()
     assert text.strip() == done.stdout.strip()
     assert "| pcgrad | " in text and "Short:" in text
+    assert re.search(r"\| multi_head \| [\d,]+ \| 1\.00 \|", text)
 
     done = subprocess.run([*command[:3], "--only", "nothing"], capture_output=True, text=True, timeout=200)
     assert done.returncode == 1

@@ -1,12 +1,16 @@
 """Compiled updates equal plain ones within rounding, and are compiled once."""
 
+import dataclasses
 import shutil
 
 import pytest
 import torch
+from agent_toys import batch_of, problem
 from pair_probe import batch, pair_agent
 from torch._dynamo.utils import counters
 
+from mtrl.agents.sac import SAC
+from mtrl.algorithm import AGENTS
 from mtrl.compiling import compiled
 from mtrl.parts.combiner import COMBINERS
 from mtrl.parts.critic import CRITICS
@@ -57,6 +61,18 @@ def test_compiled_updates_equal_plain_ones_and_are_compiled_once():
 @pytest.mark.parametrize("parts", ALL, ids=lambda parts: "-".join(parts.values()))
 def test_compiled_updates_equal_plain_ones_for_every_part(parts):
     assert compare(50, **parts) <= 10
+
+
+def test_an_update_of_fast_compiled_equals_the_plain_one():
+    defaults = AGENTS.get("fast").defaults.algorithm
+    config = dataclasses.replace(defaults, batch_per_task=32, precision="float32")
+    agents = [SAC(config, problem(3)) for _ in range(2)]
+    agents[1].compile()
+    for seed in range(2):
+        given = batch_of(problem(3), 32, seed)
+        reports = [agent.update(given) for agent in agents]
+        assert difference(*reports) < EQUAL
+    assert difference(*(agent.weights() for agent in agents)) < EQUAL
 
 
 def test_what_is_compiled_counts_for_itself(monkeypatch):
