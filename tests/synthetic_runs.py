@@ -52,7 +52,8 @@ def write_run(root: Path, spec: Spec) -> Path:
         lines.append(evaluation(spec, generator, ease, 1.0, final=True, goals=spec.goals))
         if spec.heldout:
             lines.append(evaluation(spec, generator, ease - 0.5, 1.0, final=True, goals=spec.goals, goal_set="heldout"))
-        (folder / "DONE").write_text(json.dumps(lines[-1]["summary"]))
+        spent = {"setup_s": 2.5, "wall_s": lines[-1]["wall_s"], "evaluation_s": 31.0}
+        (folder / "DONE").write_text(json.dumps({"summary": lines[-1]["summary"], **spent}))
     write_lines(folder / "eval.jsonl", lines)
     write_lines(folder / "metrics.jsonl", metrics(spec, generator, ease, last / spec.points))
     return folder

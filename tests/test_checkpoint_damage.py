@@ -146,7 +146,7 @@ def test_a_manifest_cannot_name_files_elsewhere(stopped, tmp_path, capsys):
 
 def test_a_checkpoint_of_another_shape_is_an_error(stopped):
     path = stopped / "checkpoints" / "step-000000000120"
-    torch.save({"loop": {}, "clock": [0.0, 0.0], "evaluation_due": False}, path / "state.pt")
+    torch.save({"loop": {}, "clock": {}, "evaluation_due": False}, path / "state.pt")
     reseal(path)
     with pytest.raises(UserError, match="does not fit this version"):
         mtrl.api.resume(stopped)

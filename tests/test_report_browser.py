@@ -238,6 +238,7 @@ def test_figures_per_task_unfold_by_keyboard(browser, page):
     more = browser.find_element("id", button.get_attribute("aria-controls"))
     assert more.is_displayed()
     assert all(task in more.text for task in MT3)
+    assert "seed 0: setting up 3 s, training" in more.text and "evaluations 31 s" in more.text
 
 
 def test_theme_can_be_switched(browser, page):

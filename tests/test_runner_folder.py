@@ -48,6 +48,7 @@ def test_what_a_run_leaves(finished):
     assert document["hardware"]["cores"] >= 1
     assert document["parameters"] == {"actor": 2 * 3 * 6}
     done = json.loads(finished.folder.done.read_text())
+    assert all(done[name] > 0 for name in ("setup_s", "wall_s", "cpu_s", "evaluation_s"))
     assert done["steps_per_task"] == 80 and done["env_step"] == 160 and done["updates"] == 15
 
 

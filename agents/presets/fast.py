@@ -56,8 +56,8 @@ FAST_SMALL = replace(
     algorithm=replace(QUICK.algorithm, actor=_small, critic=replace(_small, task=_shared), **_parts),
 )
 _SOURCE = (
-    "parts of FastTD3 (Seo et al., 2025) and BRC (Nauman et al., 2025) on SAC (Haarnoja et al., 2018); settings of this "
-    "project"
+    "parts of FastTD3 (Seo et al., 2025) and BRC (Nauman et al., 2025) on SAC (Haarnoja et al., 2018); "
+    "settings of this project"
 )
 for _defaults, _description, _cost in (
     (FAST, "SAC for thousands of worlds: values as distributions, large batches, half precision", "not measured"),

@@ -52,6 +52,7 @@
           steps: entry.steps,
           names: kept.map((index) => suite.runs[entry.runs[index]].seed),
           wall: Statistics.mean(kept.map((index) => entry.wall[index])),
+          spent: kept.map((index) => suite.runs[entry.runs[index]].spent),
         };
         for (const metric of ["success_any", "success_end"]) {
           const outcomes = kept.map((index) => entry[metric][index]);

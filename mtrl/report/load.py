@@ -85,6 +85,7 @@ class RunSummary:
         training: Thinned training metrics.
         videos: Files in `videos/`.
         finished: Whether `DONE` is there.
+        spent: Seconds of setting up, training and evaluations, once it is.
     """
 
     folder: Path
@@ -93,6 +94,7 @@ class RunSummary:
     training: tuple[TrainingPoint, ...]
     videos: tuple[Path, ...]
     finished: bool
+    spent: dict[str, float] | None = None
 
     @property
     def agent(self) -> str:
@@ -184,7 +186,17 @@ def _load_run(folder: Path, warn: Warn) -> RunSummary | None:
     videos = tuple(sorted(path for path in (folder / "videos").glob("*.mp4") if path.is_file()))
     evaluations = tuple(_read(folder / "eval.jsonl", _evaluation, warn))
     training = _thin(list(_read(folder / "metrics.jsonl", _training_point, warn)))
-    return RunSummary(folder, record, evaluations, tuple(training), videos, (folder / "DONE").exists())
+    done = folder / "DONE"
+    return RunSummary(folder, record, evaluations, tuple(training), videos, done.exists(), _spent(done))
+
+
+def _spent(done: Path) -> dict[str, float] | None:
+    """Where the time of a finished run went; None where it does not say so."""
+    try:
+        record = json.loads(done.read_text())
+        return {name: _number(record[f"{name}_s"]) for name in ("setup", "wall", "evaluation")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 _RECORD = {"config": dict, "agent": str, "suite": dict}

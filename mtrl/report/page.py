@@ -182,6 +182,7 @@ def _run(run: RunSummary, tasks: Sequence[str], folder: Path) -> dict[str, Any]:
         "steps": run.steps,
         "budget": run.config.get("steps_per_task"),
         "created": str(run.record.get("created", "")),
+        "spent": run.spent,
         "evaluations": list(points.values()),
         "training": training,
     }

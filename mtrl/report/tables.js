@@ -80,7 +80,7 @@ const Tables = (() => {
   }
 
   function result(row, tasks, id) {
-    const more = h("tr", { class: "more", id, hidden: true }, h("td", { colspan: 10 }, perTask(row, tasks)));
+    const more = h("tr", { class: "more", id, hidden: true }, h("td", { colspan: 10 }, perTask(row, tasks), timeSpent(row)));
     const toggle = h(
       "button",
       { type: "button", "aria-expanded": "false", "aria-controls": id },
@@ -114,6 +114,18 @@ const Tables = (() => {
       ),
       more,
     ];
+  }
+
+  function timeSpent(row) {
+    const lines = row.names
+      .map((seed, index) => [seed, row.spent[index]])
+      .filter(([, spent]) => spent)
+      .map(([seed, { setup, wall, evaluation }]) => {
+        const parts = [`setting up ${duration(setup)}`, `evaluations ${duration(evaluation)}`];
+        if (!row.fixed) parts.splice(1, 0, `training ${duration(wall)}`);
+        return h("li", {}, `seed ${seed}: ${parts.join(", ")}`);
+      });
+    return lines.length ? [h("p", {}, "Where the time went"), h("ul", { class: "spent" }, lines)] : null;
   }
 
   function perTask(row, tasks) {

@@ -1,9 +1,6 @@
 """A session: one process's part of a run. What all training loops share: metrics, evaluation, checkpoints, stopping."""
 
 import math
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +13,7 @@ from mtrl.logger.contract import RunInfo
 from mtrl.logger.jsonl import JsonlFile
 from mtrl.logger.start import start_trackers
 from mtrl.run_folder import read_json, to_json, write_atomically
+from mtrl.runner.clock import Clock
 from mtrl.runner.experiment import Experiment
 from mtrl.runner.loop import TrainingLoop
 from mtrl.runner.metrics import flat_evaluation, flat_metrics
@@ -34,16 +32,18 @@ class Session:
         loop: Its training loop, not started; None for a policy that learns nothing.
         agent: What is evaluated.
         goals: The training goals.
+        clock: Running since the session's start.
 
     Raises:
         UserError: No checkpoint is whole, or the run folder cannot be written.
     """
 
-    def __init__(self, experiment: Experiment, loop: TrainingLoop | None, agent: Any, goals: GoalSet) -> None:
-        self._experiment, self._loop, self._agent, self._goals = experiment, loop, agent, goals
+    def __init__(
+        self, experiment: Experiment, loop: TrainingLoop | None, agent: Any, goals: GoalSet, clock: Clock
+    ) -> None:
+        self._experiment, self._loop, self._agent, self._goals, self._clock = experiment, loop, agent, goals, clock
         self._config, self._folder = experiment.config, experiment.folder
         self._store = store_of(experiment)
-        self._clock = _Clock()
         self._evaluation_env: TaskVectorEnv | None = None
         self._evaluation_due = False
         self._saved_at = -1
@@ -68,8 +68,8 @@ class Session:
             UserError: The agent diverged, or a worker died.
         """
         exit_code = 1
-        self._clock.set(self._clock.before)  # what it took to get here is not training
-        self._speed_mark = (self._env_step, self._updates, self._clock.before[0])
+        self._clock.begin("wall_s")
+        self._speed_mark = (self._env_step, self._updates, self._clock.read().wall_s)
         self._progress = Progress(self._experiment.title, self._config.steps_per_task, self._steps_per_task)
         try:
             with StopRequest() as self._stop:
@@ -114,7 +114,7 @@ class Session:
 
     def _log(self, loop: TrainingLoop) -> None:
         """One line of metrics; here alone the numbers of the updates are fetched from the device."""
-        seconds = self._clock.seconds()
+        seconds = self._clock.read().wall_s
         env_step, updates, before = self._speed_mark
         elapsed = max(seconds - before, 1e-9)
         record = {
@@ -163,7 +163,7 @@ class Session:
             return
         self._check_finite(loop, flat_metrics(loop.metrics, [task.name for task in loop.env.tasks]))
         lengths = {"metrics": self._metrics.sync(), "evaluations": self._evaluations.sync()}
-        clock, due = list(self._clock.read()), self._evaluation_due
+        clock, due = dict(vars(self._clock.read())), self._evaluation_due
         state = {"loop": loop.get_state(), "place": loop.place, "clock": clock, "evaluation_due": due}
         rows = loop.replay_rows() if self._config.checkpoint.replay else None
         if self._store.save(Snapshot(loop.env_step, loop.algorithm.weights(), state, lengths, rows)):
@@ -174,7 +174,7 @@ class Session:
         found = load(loop, checkpoint, self._folder)
         self._evaluation_due = found.evaluation_due
         self._faults_told = int(loop.env.faults.sum())
-        self._clock.set(found.reached)
+        self._clock.add(found.spent)
         if found.moved:
             say(found.moved)
             self._store.begin_replay_anew()
@@ -198,10 +198,10 @@ class Session:
         loop.ranks.any(False)
 
     def _evaluate(self, goals: int | None) -> EvaluationResult:
-        if self._evaluation_env is None:
-            slots = self._experiment.evaluation_slots(goals or max(self._goals.counts))
-            self._evaluation_env = self._experiment.build_env(self._goals, slots)
-        with self._clock.stopped():
+        with self._clock.evaluating():
+            if self._evaluation_env is None:
+                slots = self._experiment.evaluation_slots(goals or max(self._goals.counts))
+                self._evaluation_env = self._experiment.build_env(self._goals, slots)
             return evaluate(self._agent, self._evaluation_env, goals, on_step=self._stop.check)
 
     def _record(self, result: EvaluationResult, *, final: bool) -> None:
@@ -227,7 +227,13 @@ class Session:
                 raise UserError(
                     f"the last lines of {file.path} could not be written: make room and `mtrl resume` the run"
                 )
-        done = {**self._counters(), "finished": datetime.now(UTC).isoformat(timespec="seconds"), "summary": summary}
+        spent = self._clock.read().rounded()
+        done = {
+            **self._counters(),
+            **spent,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "summary": summary,
+        }
         write_atomically(self._folder.done, to_json(done, indent=1))
         return summary
 
@@ -246,9 +252,9 @@ class Session:
             self._trackers.log_video(self._env_step, task.name, file)
 
     def _counters(self) -> dict[str, Any]:
-        wall, work = self._clock.read()
+        spent = self._clock.read().rounded()
         steps = {"env_step": self._env_step, "steps_per_task": self._steps_per_task, "updates": self._updates}
-        return {**steps, "wall_s": round(wall, 3), "cpu_s": round(work, 3)}
+        return {**steps, "wall_s": spent["wall_s"], "cpu_s": spent["cpu_s"]}
 
     @property
     def _env_step(self) -> int:
@@ -275,34 +281,3 @@ class Session:
         self._evaluations.close()
         if self._evaluation_env is not None:
             self._evaluation_env.close()
-
-
-class _Clock:
-    """Seconds of training, and those that the process's threads worked in them, over all sessions of a run.
-
-    Evaluations are left out.
-    """
-
-    def __init__(self) -> None:
-        self.set((0.0, 0.0))
-
-    def read(self) -> tuple[float, float]:
-        """Seconds that went by, and seconds of work."""
-        return self.before[0] + time.perf_counter() - self._began[0], self.before[
-            1
-        ] + time.process_time() - self._began[1]
-
-    def seconds(self) -> float:
-        """Seconds that went by."""
-        return self.read()[0]
-
-    def set(self, reached: tuple[float, float]) -> None:
-        self.before, self._began = reached, (time.perf_counter(), time.process_time())
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        reached = self.read()
-        try:
-            yield
-        finally:
-            self.set(reached)

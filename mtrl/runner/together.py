@@ -48,12 +48,12 @@ class Loaded:
     """What a checkpoint gave besides the loop's state.
 
     Attributes:
-        reached: What the clock had reached.
+        spent: What the clock had counted.
         evaluation_due: Whether an evaluation was.
         moved: What is to be told of where the run has moved, and what came along; empty where it goes on exactly.
     """
 
-    reached: tuple[float, float]
+    spent: dict[str, float]
     evaluation_due: bool
     moved: str
 
@@ -75,10 +75,10 @@ def load(loop: TrainingLoop, checkpoint: Checkpoint, folder: RunFolder) -> Loade
             loop.set_state(state["loop"])
         else:
             loop.carry_over(state["loop"])
-        wall, work = state["clock"]
+        spent = {name: float(seconds) for name, seconds in state["clock"].items()}
         moved = "" if before == here else _move(loop, before, bool(checkpoint.manifest["replay"]))
-        return Loaded((float(wall), float(work)), bool(state["evaluation_due"]), moved)
-    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        return Loaded(spent, bool(state["evaluation_due"]), moved)
+    except (KeyError, IndexError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"checkpoint {checkpoint.path} does not fit this version of its agent or tasks ({error!r}): go on with "
             "the versions in config.json, or train into another --run-folder"
@@ -166,7 +166,7 @@ class Follower:
         if self._saved_at == loop.env_step:
             return
         rows = loop.replay_rows() if self._config.checkpoint.replay else None
-        state = {"loop": loop.get_state(), "place": loop.place, "clock": [0.0, 0.0], "evaluation_due": self._due}
+        state = {"loop": loop.get_state(), "place": loop.place, "clock": {}, "evaluation_due": self._due}
         lengths = {"metrics": 0, "evaluations": 0}
         if self._store.save(Snapshot(loop.env_step, loop.algorithm.weights(), state, lengths, rows)):
             loop.replay_saved()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,6 +21,7 @@ from mtrl.logger.console import program_name, say
 from mtrl.memory import keep_freed_memory
 from mtrl.ranks import Ranks
 from mtrl.run_folder import read_json, to_json, write_atomically
+from mtrl.runner.clock import Clock
 from mtrl.runner.experiment import Experiment, prepare, read_experiment
 from mtrl.runner.loop import TrainingLoop
 from mtrl.runner.off_policy import OffPolicyLoop
@@ -41,14 +43,14 @@ def start(config: RunConfig) -> Path:
         UserError: The configuration is impossible, or the folder holds a run of another one.
         Interrupted: A signal came; a checkpoint is written.
     """
-    experiment = _joined(prepare(config))
+    clock, experiment = Clock(time.perf_counter()), _joined(prepare(config))
     if experiment.ranks.rank:
         return _follow(experiment)
     experiment.folder.check_usable()
     with experiment.folder.lock():
         if experiment.folder.is_run():
             _check_same(experiment)
-        _run(experiment)
+        _run(experiment, clock)
     return experiment.folder.path
 
 
@@ -69,7 +71,7 @@ def go_on(path: Path, steps_per_task: int | None = None, **place: Any) -> Path:
         UserError: There is no run, or none of its checkpoints is whole.
         Interrupted: A signal came; a checkpoint is written.
     """
-    experiment = _joined(read_experiment(path, **_placed(path, place)))
+    clock, experiment = Clock(time.perf_counter()), _joined(read_experiment(path, **_placed(path, place)))
     extended = steps_per_task is not None and steps_per_task != experiment.config.steps_per_task
     if extended:
         experiment = _extended(experiment, int(steps_per_task or 0))
@@ -79,7 +81,7 @@ def go_on(path: Path, steps_per_task: int | None = None, **place: Any) -> Path:
         _check_processes(experiment, read_json(experiment.folder.config))
         if extended:
             experiment.folder.done.unlink(missing_ok=True)
-        _run(experiment)
+        _run(experiment, clock)
     return experiment.folder.path
 
 
@@ -156,7 +158,7 @@ def _check_same(experiment: Experiment) -> None:
         )
 
 
-def _run(experiment: Experiment) -> None:
+def _run(experiment: Experiment, clock: Clock) -> None:
     folder, ranks = experiment.folder, experiment.ranks
     if folder.is_finished():
         ranks.any(True)  # the others need not begin
@@ -167,13 +169,13 @@ def _run(experiment: Experiment) -> None:
     ranks.any(not experiment.preset.trainable)
     goals = folder.read_goals("train", experiment.suite.train_tasks)
     if not experiment.preset.trainable:
-        Session(experiment, None, agent, goals).run()
+        Session(experiment, None, agent, goals, clock).run()
         return
     worlds, tasks = experiment.config.worlds, len(experiment.suite.train_tasks)
     if worlds % tasks:
         say(f"stepping {experiment.slots_per_task * tasks} worlds, since {worlds} do not divide among {tasks} tasks")
     with _loop(experiment, agent, goals) as loop:
-        Session(experiment, loop, agent, goals).run()
+        Session(experiment, loop, agent, goals, clock).run()
 
 
 def _follow(experiment: Experiment) -> Path:
