@@ -134,7 +134,8 @@ def evaluate(
 ) -> EvaluationResult:
     """Plays protocol A with a run's newest agent, or with a fixed policy on a suite.
 
-    An evaluation of all goals with the mode action is added to the `eval.jsonl` of a finished run.
+    An evaluation of all goals with the mode action on the run's own engine is added to the `eval.jsonl` of a finished
+    run.
 
     Args:
         run: A run folder.
@@ -174,7 +175,8 @@ def evaluate(
         )
     policy = load_policy(run, device=device)
     result = _play(experiment, policy, goal_set, count, mode, slots_per_task)
-    if experiment.folder.is_finished() and count is None and mode:
+    own = not engine or engine == read_experiment(Path(run)).config.engine
+    if experiment.folder.is_finished() and count is None and mode and own:
         _add(experiment, result)
     return result
 

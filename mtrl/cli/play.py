@@ -27,7 +27,8 @@ class EvaluateOptions:
     goals: Literal["train", "heldout", "test"] = "train"
     """train: the goals that are trained on (A-eval); heldout: goals never trained on; test: tasks never trained on."""
     count: int | None = None
-    """Only the first so many goals of each task; None plays all, and adds the result to a finished run."""
+    """Only the first so many goals of each task; None plays all, and adds the result to a finished run where it
+    comes from the run's own engine."""
     mode: bool = True
     """Take the most likely action; with --no-mode, a sample."""
     seed: int = 0
