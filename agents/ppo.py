@@ -56,12 +56,16 @@ class PPO(ActorCritic[PPOConfig], OnPolicyAlgorithm):
         self._rollouts, self._progress = 0, 0.0
 
     def _build_networks(self, seed: int) -> tuple[Network, Network]:
-        config, action_dim = self.config, self.problem.action_mask.shape[1]
+        return self._build_bodies(self.problem, seed)
+
+    def _build_bodies(self, problem: Problem, seed: int) -> tuple[Network, Network]:
+        """Actor and critics that see observations of `problem`."""
+        config, action_dim = self.config, problem.action_mask.shape[1]
         by_network = config.spread == "state"
         sizes = Sizes(2 * action_dim if by_network else action_dim, config.critics, values_of_actions=False)
-        actor, critics = build_actor_and_critics(config, self.problem, self.critic, sizes, seed)
+        actor, critics = build_actor_and_critics(config, problem, self.critic, sizes, seed)
         if not by_network:
-            actor = WithTaskSpread(actor, self.problem.num_tasks, action_dim).to(self.problem.device)
+            actor = WithTaskSpread(actor, problem.num_tasks, action_dim).to(problem.device)
         return actor, critics
 
     @torch.no_grad()
@@ -90,8 +94,7 @@ class PPO(ActorCritic[PPOConfig], OnPolicyAlgorithm):
         else:
             rows["obs"], outputs = self._judged(rows["obs"])
             value = self._values(outputs, len(reward))
-            ends = torch.cat([last_obs[None], rollout.final_obs])
-            end = self._values(self._judged(by_task(ends, tasks))[1], len(ends))
+            end = self._end_values(rollout, last_obs)
             advantage, returns = with_values(rollout, reward, value, end[0], end[1:], config.gamma, config.gae_lambda)
             rows |= self._targets(rows["obs"], outputs, by_task(returns, tasks))
         rows["advantage"] = normalized(by_task(advantage, tasks), config.advantages, self._ranks)
@@ -101,6 +104,11 @@ class PPO(ActorCritic[PPOConfig], OnPolicyAlgorithm):
         """Observations `[task, sample, obs]` as networks see them, and what the critics give for them."""
         rows = self._normal(obs, self._groups.task_id)
         return rows, self._call(self.critics, rows, self._groups.task_id)
+
+    def _end_values(self, rollout: RolloutBuffer, last_obs: Observations) -> PerStep:
+        """Values where the rollout ends, and then where its episodes do: `[1 + row, env]`."""
+        ends = torch.cat([last_obs[None], rollout.final_obs])
+        return self._values(self._judged(by_task(ends, self.problem.num_tasks))[1], len(ends))
 
     def _values(self, outputs: Outputs, steps: int) -> PerStep:
         """Of critics' outputs for so many steps: the mean over critics, `[time, env]`."""
@@ -133,6 +141,10 @@ class PPO(ActorCritic[PPOConfig], OnPolicyAlgorithm):
             self._follow(self._ranks.mean(report["kl"].mean())[0])
         return {**report, **self._report_parts()}
 
+    def _over_samples(self, each: Samples, rows: Rows) -> PerTask:
+        """The mean over a task's samples."""
+        return each.mean(dim=1)
+
     @torch.no_grad()
     def _follow(self, kl: torch.Tensor) -> None:
         """The actor's learning rate follows how far it moves the policy."""
@@ -145,13 +157,15 @@ class PPO(ActorCritic[PPOConfig], OnPolicyAlgorithm):
 
         def losses(parameters: TaskParameters | None) -> PerTask:
             outputs = self._call(self.critics, rows["obs"], task_id, parameters)
-            report.setdefault("value", self.critic.values(outputs.detach(), task_id).mean(dim=0).mean(dim=1))
+            report.setdefault(
+                "value", self._over_samples(self.critic.values(outputs.detach(), task_id).mean(dim=0), rows)
+            )
             each = self.critic.losses(outputs, rows["target"], task_id)
             if reach:
                 before = rows["output"].movedim(2, 0)
                 near = before + (outputs - before).clamp(-reach, reach)
                 each = torch.maximum(each, self.critic.losses(near, rows["target"], task_id))
-            return self._focus(each.mean(dim=0).mean(dim=1))
+            return self._focus(self._over_samples(each.mean(dim=0), rows))
 
         return self._objective(self.critics, losses)
 
@@ -168,9 +182,13 @@ class PPO(ActorCritic[PPOConfig], OnPolicyAlgorithm):
             if "kl" not in report:
                 left = (ratio.detach() - 1.0).abs() > clip
                 # Schulman's estimate: as true on average as -log r, never negative
-                report["kl"] = (ratio.detach() - 1.0 - change.detach()).mean(dim=1)
-                report["clipped"], report["entropy"] = left.float().mean(dim=1), entropy.detach().mean(dim=1)
-            return self._focus(-(gain + self.config.entropy_weight * entropy).mean(dim=1))
+                told = {
+                    "kl": ratio.detach() - 1.0 - change.detach(),
+                    "clipped": left.float(),
+                    "entropy": entropy.detach(),
+                }
+                report.update({name: self._over_samples(each, rows) for name, each in told.items()})
+            return self._focus(-self._over_samples(gain + self.config.entropy_weight * entropy, rows))
 
         return self._objective(self.actor, losses)
 

@@ -93,8 +93,9 @@ class Job:
 
 
 def small_forms() -> list[str]:
-    """Presets that end in -small, and `quick`, which they share their settings with."""
-    return ["quick", *(name for name in AGENTS if name.endswith("-small"))]
+    """Presets that end in -small, and `quick`, which they share their settings with; none that learns to learn."""
+    small = (name for name in AGENTS if name.endswith("-small"))
+    return ["quick", *(name for name in small if not getattr(AGENTS.get(name).defaults.algorithm, "in_trials", False))]
 
 
 def run_all(jobs: list[Job], slots: int, seconds: float, results: Path) -> list[Job]:

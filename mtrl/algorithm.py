@@ -115,6 +115,10 @@ class Algorithm(abc.ABC):
     def act(self, obs: Observations, task_id: TaskIds, *, mode: bool) -> Actions:
         """Actions `[env, act]` in [-1, 1], without gradient."""
 
+    def player(self) -> Policy:
+        """What plays evaluations and films while training goes on; agents with memory give one that has its own."""
+        return self
+
     def begin_episodes(self, mask: torch.Tensor) -> None:  # noqa: B027 - most agents have no memory
         """New episodes begin where `mask` is set, which may be nowhere. Nothing to do without memory."""
 

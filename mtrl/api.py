@@ -22,7 +22,7 @@ from mtrl.logger.jsonl import JsonlFile
 from mtrl.parts.words import WORDS, choose_parts
 from mtrl.run_folder import RunFolder, read_json, read_jsonl
 from mtrl.runner import go_on, load_policy, prepare, start
-from mtrl.runner.experiment import Experiment, read_experiment
+from mtrl.runner.experiment import Experiment, make_problem, read_experiment
 
 
 @dataclass(frozen=True)
@@ -169,10 +169,12 @@ def evaluate(
         return _play(experiment, policy, sets[goals], count, mode, slots_per_task)
     experiment = read_experiment(Path(run), **changes)
     goal_set = experiment.folder.read_goals(goals, experiment.tasks_of(goals))
-    if goals == "test" and experiment.preset.trainable:
+    if goals == "test" and experiment.preset.trainable and not experiment.in_trials:
         raise UserError(
             f"agent '{experiment.preset.name}' knows the tasks it was trained on alone: evaluate it on --goals heldout"
         )
+    if goals == "test" and experiment.preset.trainable:
+        _check_widths(experiment)
     policy = load_policy(run, device=device)
     result = _play(experiment, policy, goal_set, count, mode, slots_per_task)
     own = not engine or engine == read_experiment(Path(run)).config.engine
@@ -215,8 +217,23 @@ def _play(
     experiment: Experiment, policy: Policy, goals: Any, count: int | None, mode: bool, slots_per_task: int
 ) -> EvaluationResult:
     slots = slots_per_task or experiment.evaluation_slots(count or max(goals.counts))
-    with closing(experiment.build_env(goals, slots)) as env:
+    with closing(experiment.build_evaluation_env(goals, slots)) as env:
         return play(policy, env, count, mode)
+
+
+def _check_widths(experiment: Experiment) -> None:
+    """Makes sure that an agent can see and act in tasks that it was not trained on.
+
+    Raises:
+        UserError: They have other sizes.
+    """
+    problems = [make_problem(experiment.tasks_of(split), experiment.device, 0) for split in ("train", "test")]
+    trained, new = ((problem.obs_mask.shape[1], problem.action_mask.shape[1]) for problem in problems)
+    if trained != new:
+        raise UserError(
+            f"the agent of {experiment.folder.path} sees {trained[0]} numbers and gives {trained[1]}, and the test "
+            f"tasks have {new[0]} and {new[1]}: evaluate it on --goals heldout"
+        )
 
 
 def _add(experiment: Experiment, result: EvaluationResult) -> None:

@@ -43,6 +43,16 @@ class ReplayConfig:
 
 
 @dataclass(frozen=True)
+class TrialConfig:
+    """Trials, for agents that learn to learn: episodes in a row in the same task with the same goal."""
+
+    episodes: int = 10
+    """Episodes of a trial in training, and those in which an agent adapts in an evaluation."""
+    judged: int = 3
+    """Episodes that follow them in an evaluation, and alone count there."""
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """Evaluation protocol."""
 
@@ -134,6 +144,7 @@ class RunConfig:
     """Where the run is written; empty: runs/SUITE/AGENT/seed-SEED."""
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    trial: TrialConfig = field(default_factory=TrialConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     warp: WarpSettings = field(default_factory=WarpSettings)
@@ -235,6 +246,8 @@ _BOUNDS: Bounds = {
     "evaluation.goals": (1, math.inf),
     "evaluation.final_goals": (0, math.inf),
     "evaluation.slots_per_task": (0, 1_000_000),
+    "trial.episodes": (1, 10_000),
+    "trial.judged": (1, 10_000),
     "checkpoint.every": (1, math.inf),
     "checkpoint.keep": (0, 1_000),
     "checkpoint.max_gigabytes": (0.001, math.inf),
@@ -320,28 +333,3 @@ def check_bounds(config: Any, bounds: Bounds, prefix: str = "") -> None:
 def option(name: str) -> str:
     """How a field is written on the command line: `evaluation.slots_per_task` is `--evaluation.slots-per-task`."""
     return "--" + name.replace("_", "-")
-
-
-def resolve_device(name: str, local: int | None = None) -> str:
-    """The torch device that `--device` means; `auto` is CUDA where it works and the CPU elsewhere.
-
-    Args:
-        name: As given.
-        local: Number of this process among several that train together on this machine, each on a GPU of its own.
-
-    Raises:
-        UserError: There is no such device here.
-    """
-    import torch  # this module is read for every `--help`, and torch takes a second to load
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and local is not None:
-        name = f"cuda:{local}"
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
-        raise UserError(f"unknown device '{name}': give auto, cpu, cuda or cuda:N")
-    there = torch.cuda.device_count() if kind == "cuda" and torch.cuda.is_available() else 0
-    if kind == "cuda" and int(index or 0) >= there:
-        raise UserError(f"device '{name}' is not there ({there} CUDA devices found): give --device cpu or auto")
-    return name

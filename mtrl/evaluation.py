@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from mtrl.algorithm import Policy
-from mtrl.goals import EachGoalOnce
+from mtrl.goals import EachGoalHeld
 from mtrl.types import Rewards, State
 from mtrl.vector.contract import StepInfo, TaskVectorEnv
 
@@ -32,6 +32,7 @@ class Episode:
         success_end: 1 if it held at the last step.
         return_: Undiscounted sum of rewards.
         length: Steps.
+        number: Of the episode in its trial, from 0.
     """
 
     task: str
@@ -41,10 +42,12 @@ class Episode:
     success_end: int
     return_: float
     length: int
+    number: int = 0
 
     def to_record(self) -> dict[str, Any]:
-        """As in `eval.jsonl`, where `return_` is called `return`."""
-        return {name.rstrip("_"): value for name, value in asdict(self).items()}
+        """As in `eval.jsonl`, where `return_` is called `return`, and a first episode has no `number`."""
+        fields = {name.rstrip("_"): value for name, value in asdict(self).items()}
+        return fields if self.number else {name: value for name, value in fields.items() if name != "number"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class EvaluationResult:
         goals: Goals played of each task.
         all_goals: Goals that each task has.
         mode: Whether the most likely action was taken, rather than a sample.
-        episodes: Sorted by task and goal.
+        episodes: Sorted by task and goal, and by number in a trial.
+        adapting: Episodes at the beginning of each trial that do not count.
     """
 
     goal_set: str
@@ -66,6 +70,7 @@ class EvaluationResult:
     all_goals: tuple[int, ...]
     mode: bool
     episodes: tuple[Episode, ...]
+    adapting: int = 0
 
     @property
     def protocol(self) -> str:
@@ -77,13 +82,8 @@ class EvaluationResult:
         """Means of each task: `success_any`, `success_end`, `return`; and `episodes`, their number."""
         table = {}
         for task in self.task_names:
-            episodes = [episode for episode in self.episodes if episode.task == task]
-            table[task] = {
-                "success_any": sum(e.success_any for e in episodes) / len(episodes),
-                "success_end": sum(e.success_end for e in episodes) / len(episodes),
-                "return": sum(e.return_ for e in episodes) / len(episodes),
-                "episodes": len(episodes),
-            }
+            episodes = [one for one in self.episodes if one.task == task and one.number >= self.adapting]
+            table[task] = {**_means(episodes), "episodes": len(episodes)}
         return table
 
     @property
@@ -102,20 +102,29 @@ class EvaluationResult:
         return self._over_tasks("return")
 
     @property
+    def adaptation(self) -> list[dict[str, float]]:
+        """Success and return of the first, second ... episode of the trials, over all tasks; empty without trials."""
+        longest = max((episode.number for episode in self.episodes), default=0)
+        numbers = range(longest + 1) if longest else ()
+        return [_means([one for one in self.episodes if one.number == number]) for number in numbers]
+
+    @property
     def summary(self) -> dict[str, Any]:
-        """Means over tasks, and the table of tasks under `per_task`."""
-        return {
+        """Means over tasks, and the table of tasks under `per_task`; of trials, `adaptation` too."""
+        found = {
             "success_any": self.success_any,
             "success_end": self.success_end,
             "return": self.mean_return,
             "per_task": self.per_task,
         }
+        return {**found, "adaptation": self.adaptation} if self.adaptation else found
 
     def label(self, steps_per_task: int) -> str:
         """What must stand beside every figure, such as `A-eval, 2 M steps/task`."""
         partial = "" if self.goals == self.all_goals else f" ({max(self.goals)} of {max(self.all_goals)} goals)"
         sampled = "" if self.mode else " (sampled actions)"
-        return f"{self.protocol}{partial}{sampled}, {format_steps(steps_per_task)} steps/task"
+        adapted = f" after {self.adapting} episodes" if self.adapting else ""
+        return f"{self.protocol}{adapted}{partial}{sampled}, {format_steps(steps_per_task)} steps/task"
 
     def to_record(
         self, *, final: bool, env_step: int, steps_per_task: int, updates: int, wall_s: float, cpu_s: float = 0.0
@@ -142,6 +151,7 @@ class EvaluationResult:
             "goal_set": self.goal_set,
             "goals": max(self.goals),
             "mode": self.mode,
+            **({"adapting": self.adapting} if self.adapting else {}),
             "summary": self.summary,
             "episodes": [episode.to_record() for episode in self.episodes],
         }
@@ -149,6 +159,15 @@ class EvaluationResult:
     def _over_tasks(self, name: str) -> float:
         values = [row[name] for row in self.per_task.values()]
         return sum(values) / len(values)
+
+
+def _means(episodes: list[Episode]) -> dict[str, float]:
+    """Of some episodes: `success_any`, `success_end`, `return`."""
+    return {
+        "success_any": sum(e.success_any for e in episodes) / len(episodes),
+        "success_end": sum(e.success_end for e in episodes) / len(episodes),
+        "return": sum(e.return_ for e in episodes) / len(episodes),
+    }
 
 
 class RunningEpisodes:
@@ -165,7 +184,8 @@ class RunningEpisodes:
         self._names, self._task = [task.name for task in env.tasks], env.task_id.tolist()
         self._report_every, self.unreported = env.report_every, 0
         # Of each step since: where an episode ended, its goal and what became of it. float64 holds all of it exactly.
-        self._ended = torch.zeros((env.report_every, 6, env.num_envs), dtype=torch.float64, device=env.device)
+        self._ended = torch.zeros((env.report_every, 7, env.num_envs), dtype=torch.float64, device=env.device)
+        self._number = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
         self._any = torch.zeros(env.num_envs, dtype=torch.bool, device=env.device)
         self._return = torch.zeros(env.num_envs, dtype=torch.float64, device=env.device)
         self._length = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
@@ -176,9 +196,10 @@ class RunningEpisodes:
         self._any |= info["success"] & active
         self._return += torch.where(active, reward, 0.0)
         self._length += active
-        ended = info["final_mask"] & active
+        ended = info.get("episode_mask", info["final_mask"]) & active
+        number = info.get("episode", self._number)
         row = self._ended[self.unreported]
-        columns = (ended, info["goal_index"], self._any, info["success"], self._return, self._length)
+        columns = (ended, info["goal_index"], self._any, info["success"], self._return, self._length, number)
         for number, column in enumerate(columns):
             row[number].copy_(column)
         self._any &= ~ended
@@ -192,8 +213,10 @@ class RunningEpisodes:
         table, self.unreported = self._ended[: self.unreported].cpu(), 0
         step, slot = table[:, 0].nonzero(as_tuple=True)
         return [
-            Episode(self._names[self._task[own]], int(goal), own, int(any_), int(end), return_, int(length))
-            for own, (goal, any_, end, return_, length) in zip(
+            Episode(
+                self._names[self._task[own]], int(goal), own, int(any_), int(end), return_, int(length), int(number)
+            )
+            for own, (goal, any_, end, return_, length, number) in zip(
                 slot.tolist(), table[step, 1:, slot].tolist(), strict=True
             )
         ]
@@ -230,22 +253,22 @@ def evaluate(
     """
     all_goals = env.goal_set.counts
     counts = tuple(count if goals is None else max(1, min(goals, count)) for count in all_goals)
-    schedule = EachGoalOnce(env.task_id.tolist(), counts)
+    schedule, total = EachGoalHeld(env.task_id.tolist(), counts, env.trial_episodes), sum(counts) * env.trial_episodes
     obs, info = env.reset(seed=EVALUATION_SEED, options={"schedule": schedule})
     begun, running = info["active"], RunningEpisodes(env)
     episodes: list[Episode] = []
-    while len(episodes) < sum(counts):
+    while len(episodes) < total:
         policy.begin_episodes(begun)
         obs, reward, _, _, step_info = env.step(policy.act(obs, env.task_id, mode=mode))
         episodes += running.add(reward, step_info)
-        if not running.unreported and len(episodes) < sum(counts) and not bool(step_info["active"].any()):
-            raise RuntimeError(f"the environment went idle after {len(episodes)} of {sum(counts)} episodes")
+        if not running.unreported and len(episodes) < total and not bool(step_info["active"].any()):
+            raise RuntimeError(f"the environment went idle after {len(episodes)} of {total} episodes")
         begun = step_info["final_mask"]
         if on_step is not None:
             on_step()
     names = tuple(task.name for task in env.tasks)
-    episodes.sort(key=lambda episode: (names.index(episode.task), episode.goal))
-    return EvaluationResult(env.goal_set.name, names, counts, all_goals, mode, tuple(episodes))
+    episodes.sort(key=lambda episode: (names.index(episode.task), episode.goal, episode.number))
+    return EvaluationResult(env.goal_set.name, names, counts, all_goals, mode, tuple(episodes), env.adapting)
 
 
 def format_steps(steps: int) -> str:

@@ -130,13 +130,13 @@ class ResampleGoals(_CountingSchedule):
         return int(stream.integers(self._counts[slot]))
 
     def get_state(self) -> State:
-        """The seed too, so that a schedule built with another one goes on as this one."""
-        return super().get_state() | {"seed": self._seed}
+        """Seed and trials too, so that a schedule built with others goes on as this one."""
+        return super().get_state() | {"seed": self._seed, "trial_episodes": self._trial}
 
     def set_state(self, state: State) -> None:
         """Goes on from a state."""
         super().set_state(state)
-        self._seed = state["seed"]
+        self._seed, self._trial = state["seed"], state["trial_episodes"]
 
 
 class EachGoalOnce(_CountingSchedule):
@@ -167,3 +167,23 @@ class EachGoalOnce(_CountingSchedule):
     def _goal(self, slot: int, episode: int) -> int:
         queue = self._queues[slot]
         return queue[episode] if episode < len(queue) else INACTIVE
+
+
+class EachGoalHeld(EachGoalOnce):
+    """Every goal of a task for one trial of so many episodes: evaluation of agents that adapt. See `EachGoalOnce`.
+
+    Args:
+        task_id: Task of each slot.
+        goal_counts: Goals of each task.
+        trial_episodes: Consecutive episodes on the same goal.
+        limit: Play this many goals of each task, the first ones; None plays all.
+    """
+
+    def __init__(
+        self, task_id: Sequence[int], goal_counts: Sequence[int], trial_episodes: int, limit: int | None = None
+    ) -> None:
+        super().__init__(task_id, goal_counts, limit=limit)
+        self._trial = trial_episodes
+
+    def _goal(self, slot: int, episode: int) -> int:
+        return super()._goal(slot, episode // self._trial)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import gymnasium
 import imageio_ffmpeg
@@ -19,7 +19,7 @@ import torch
 from mtrl.algorithm import Policy
 from mtrl.errors import UserError, unknown
 from mtrl.goals import GoalSet
-from mtrl.runner.experiment import load_policy, read_experiment
+from mtrl.runner.experiment import Experiment, load_policy, read_experiment
 from mtrl.tasks import TASKS, TaskDefinition
 
 EVERY = 5
@@ -37,12 +37,22 @@ class Stage:
         goal_set: Their goals.
         goal_visible: Whether observations show the goal.
         device: Where the agent lives.
+        trial_episodes: Where the agent learns to learn: episodes of a trial, all of which are filmed; otherwise 0.
     """
 
     tasks: tuple[TaskDefinition, ...]
     goal_set: GoalSet
     goal_visible: bool = True
     device: torch.device | str = "cpu"
+    trial_episodes: int = 0
+
+    @classmethod
+    def of(cls, experiment: Experiment, goals: GoalSet) -> Self:
+        """That of a run."""
+        trial, suite = experiment.config.trial, experiment.suite
+        tasks = tuple(TASKS.get(name) for name in suite.train_tasks)
+        episodes = trial.episodes + 1 if experiment.in_trials else 0
+        return cls(tasks, goals, suite.goal_visible, experiment.device, episodes)
 
 
 def film_run(
@@ -71,9 +81,7 @@ def film_run(
         UserError: There is no run or no checkpoint, or see `film`.
     """
     experiment = read_experiment(Path(run), device=device)
-    tasks = tuple(TASKS.get(name) for name in experiment.suite.train_tasks)
-    goals = experiment.folder.read_goals("train", experiment.suite.train_tasks)
-    stage = Stage(tasks, goals, experiment.suite.goal_visible, experiment.device)
+    stage = Stage.of(experiment, experiment.folder.read_goals("train", experiment.suite.train_tasks))
     policy, folder = load_policy(run, device=device), experiment.folder.videos
     return film(policy, stage, folder, only=only, episodes=episodes, first_goal=first_goal, every=every)
 
@@ -119,7 +127,8 @@ def film(
         if not only or task.name in only:
             path = Path(folder) / f"{task.name.replace('/', '-')}.mp4"
             rows = stage.goal_set.rows[task_id]
-            goals = [(first_goal + episode) % len(rows) for episode in range(episodes)]
+            each = max(1, stage.trial_episodes)
+            goals = [(first_goal + episode) % len(rows) for episode in range(episodes) for _ in range(each)]
             _film_task(policy, stage, task_id, goals, path, every)
             files.append(path)
     return files
@@ -148,19 +157,33 @@ def _frames(
     task = stage.tasks[task_id]
     width = max(other.obs_dim for other in stage.tasks)
     ids, begun = torch.tensor([task_id], device=stage.device), torch.ones(1, dtype=torch.bool, device=stage.device)
+    told = torch.zeros(1, max(other.action_dim for other in stage.tasks) + 3, device=stage.device)
     for episode, goal in enumerate(goals):
         obs, _ = env.reset(seed=episode, options={"goal": stage.goal_set.rows[task_id][goal]})
-        policy.begin_episodes(begun)
+        if episode % max(1, stage.trial_episodes) == 0:
+            policy.begin_episodes(begun)
+            told = torch.zeros_like(told)
+            told[0, -1] = 1.0
         solved, ended, step = False, False, 0
         yield _image(env, task.name, solved)
         while not ended:
             padded = torch.zeros(1, width, device=stage.device)
             padded[0, : task.obs_dim] = torch.as_tensor(np.asarray(obs), dtype=torch.float32)
-            action = policy.act(padded, ids, mode=True)[0, : task.action_dim].cpu().numpy()
-            obs, _, terminated, truncated, info = env.step(action)
+            seen = torch.cat([padded, told], dim=1) if stage.trial_episodes else padded
+            action = policy.act(seen, ids, mode=True)[0, : task.action_dim].cpu().numpy()
+            obs, reward, terminated, truncated, info = env.step(action)
             step, solved, ended = step + 1, solved or bool(info.get("success", 0)), terminated or truncated
+            told = told_of(action, float(reward), ended, told)
             if step % every == 0 or ended:
                 yield _image(env, task.name, solved)
+
+
+def told_of(action: np.ndarray, reward: float, ended: bool, told: torch.Tensor) -> torch.Tensor:
+    """What `Trials` shows of a step beside the next observation, in the form of `told`."""
+    row = torch.zeros_like(told)
+    row[0, : len(action)] = torch.as_tensor(action, dtype=torch.float32)
+    row[0, -3], row[0, -2] = reward, float(ended)
+    return row
 
 
 def _image(env: gymnasium.Env[Any, Any], name: str, solved: bool) -> np.ndarray:

@@ -241,7 +241,10 @@ def _evaluation(entry: dict[str, Any]) -> Evaluation:
         ValueError: No episodes, or a number is out of range.
     """
     outcomes: dict[str, dict[str, dict[int, list[float]]]] = {"success_any": {}, "success_end": {}}
+    adapting = int(_number(entry.get("adapting", 0)))
     for episode in entry["episodes"]:
+        if int(_number(episode.get("number", 0))) < adapting:
+            continue
         for name, tasks in outcomes.items():
             goals = tasks.setdefault(str(episode["task"]), {})
             goals.setdefault(int(episode["goal"]), []).append(_number(episode[name], high=1.0))

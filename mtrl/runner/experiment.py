@@ -10,7 +10,8 @@ from jaxtyping import Float32
 
 from mtrl.algorithm import AGENTS, AgentPreset, Policy, Problem
 from mtrl.checkpoint import find_checkpoint
-from mtrl.config import RunConfig, from_dict, resolve_device, slots_for, validate
+from mtrl.config import RunConfig, from_dict, slots_for, validate
+from mtrl.devices import resolve_device
 from mtrl.errors import UserError
 from mtrl.goals import GoalSet, make_goal_sets
 from mtrl.logger.contract import TRACKERS
@@ -22,6 +23,7 @@ from mtrl.suites import Suite, resolve_suite
 from mtrl.tasks import TASKS
 from mtrl.vector.build import ENGINES, choose_engines, make_vector_env
 from mtrl.vector.contract import TaskVectorEnv
+from mtrl.vector.trials import Trials, mask_in_trials
 
 SPLITS = ("train", "heldout", "test")
 
@@ -58,7 +60,14 @@ class Experiment:
     def build_agent(self) -> Any:
         """The agent with its initial weights: an algorithm, or a fixed policy."""
         problem = make_problem(self.suite.train_tasks, self.device, self.config.seed)
+        if self.in_trials:
+            problem = replace(problem, obs_mask=mask_in_trials(problem.obs_mask, problem.action_mask))
         return self.preset.build(self.config.algorithm, replace(problem, ranks=self.ranks))
+
+    @property
+    def in_trials(self) -> bool:
+        """Whether the agent learns to learn: its episodes are trials, and it sees what came before."""
+        return getattr(self.config.algorithm, "in_trials", False)
 
     def goal_sets(self) -> dict[str, GoalSet]:
         """Goals by split: training and held-out goals of the training tasks, and goals of tasks never trained on."""
@@ -96,7 +105,16 @@ class Experiment:
         return goals if "warp" in engines else 1
 
     def build_env(self, goals: GoalSet, slots_per_task: int) -> TaskVectorEnv:
-        """Slots of the tasks that the goals belong to."""
+        """Slots of the tasks that the goals belong to, for training."""
+        env = self._build_episodes(goals, slots_per_task)
+        return Trials(env, self.config.trial.episodes) if self.in_trials else env
+
+    def build_evaluation_env(self, goals: GoalSet, slots_per_task: int) -> TaskVectorEnv:
+        """The same for evaluations: trials are followed by episodes that count."""
+        env, trial = self._build_episodes(goals, slots_per_task), self.config.trial
+        return Trials(env, trial.episodes + trial.judged, trial.episodes) if self.in_trials else env
+
+    def _build_episodes(self, goals: GoalSet, slots_per_task: int) -> TaskVectorEnv:
         return make_vector_env(
             self.tasks_of(goals.name),
             goal_set=goals,

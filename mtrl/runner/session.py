@@ -4,6 +4,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+from mtrl.algorithm import Algorithm
 from mtrl.checkpoint import Checkpoint, Snapshot
 from mtrl.errors import Interrupted, UserError
 from mtrl.evaluation import EvaluationResult, evaluate
@@ -20,7 +21,6 @@ from mtrl.runner.metrics import flat_evaluation, flat_metrics
 from mtrl.runner.progress import Progress, describe_evaluation
 from mtrl.runner.signals import StopRequest
 from mtrl.runner.together import SELDOM, load, newest_common, stop_agreed, store_of
-from mtrl.tasks import TASKS
 from mtrl.vector.contract import TaskVectorEnv
 
 
@@ -201,8 +201,9 @@ class Session:
         with self._clock.evaluating():
             if self._evaluation_env is None:
                 slots = self._experiment.evaluation_slots(goals or max(self._goals.counts))
-                self._evaluation_env = self._experiment.build_env(self._goals, slots)
-            return evaluate(self._agent, self._evaluation_env, goals, on_step=self._stop.check)
+                self._evaluation_env = self._experiment.build_evaluation_env(self._goals, slots)
+            player = self._agent.player() if isinstance(self._agent, Algorithm) else self._agent
+            return evaluate(player, self._evaluation_env, goals, on_step=self._stop.check)
 
     def _record(self, result: EvaluationResult, *, final: bool) -> None:
         self._evaluations.append(result.to_record(final=final, **self._counters()))
@@ -240,15 +241,14 @@ class Session:
     def _film(self) -> None:
         from mtrl.video import Stage, film  # needs ffmpeg and OpenGL, which training does not
 
-        experiment = self._experiment
-        tasks = tuple(TASKS.get(name) for name in experiment.suite.train_tasks)
-        stage = Stage(tasks, self._goals, experiment.suite.goal_visible, str(experiment.device))
+        stage = Stage.of(self._experiment, self._goals)
+        player = self._agent.player() if isinstance(self._agent, Algorithm) else self._agent
         try:
-            files = film(self._agent, stage, self._folder.videos)
+            files = film(player, stage, self._folder.videos)
         except UserError as error:
             warn(f"no videos: {error}")
             return
-        for task, file in zip(tasks, files, strict=True):
+        for task, file in zip(stage.tasks, files, strict=True):
             self._trackers.log_video(self._env_step, task.name, file)
 
     def _counters(self) -> dict[str, Any]:

@@ -58,9 +58,14 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv, abc.ABC):
         report_every: Steps between two looks of the host at what happened on the device. 1 where stepping happens on
             the host anyway; an engine on a device sets more, so that no step waits for it. A composite takes its parts'
             maximum. An environment with more than 1 may be stepped on after all its slots have become inactive.
+        trial_episodes: Episodes in a row with the same goal that are one long episode of this environment; 1 but for
+            `mtrl.vector.trials.Trials`, where what ends and begins is a trial.
+        adapting: The first so many of them do not count in an evaluation: an agent adapts in them.
     """
 
     report_every: int = 1
+    trial_episodes: int = 1
+    adapting: int = 0
     metadata: dict[str, Any] = {  # noqa: RUF012 - as gymnasium declares it
         "autoreset_mode": AutoresetMode.SAME_STEP,
         "render_modes": ["rgb_array"],

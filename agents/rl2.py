@@ -1,0 +1,178 @@
+"""RL2: a policy with memory that learns, over a trial, what the task and the goal are.
+
+Duan et al., "RL2: Fast Reinforcement Learning via Slow Reinforcement Learning", 2016. The learner is proximal policy
+optimisation; an episode of it is a whole trial (`mtrl.vector.trials.Trials`), so values and advantages run on across
+the episodes of a trial, and nothing runs on from one trial to the next.
+"""
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import torch
+
+from mtrl.algorithm import Metrics, Policy, Rows
+from mtrl.config import Bounds, check_bounds
+from mtrl.errors import UserError
+from mtrl.parts.critic import Samples
+from mtrl.parts.groups import GroupMemory, Groups
+from mtrl.parts.network import Network, split_parameters
+from mtrl.parts.part import PerTask
+from mtrl.rollouts import PerStep, RolloutBuffer
+from mtrl.types import Observations, State
+
+from .advantages import by_task
+from .memory import WithMemory
+from .ppo import PPO
+from .ppo_config import PPOConfig
+
+
+@dataclass(frozen=True)
+class RL2Config(PPOConfig):
+    """RL2 by proximal policy optimisation; `rollout_steps` is best a trial, or several."""
+
+    in_trials: ClassVar[bool] = True
+
+    memory: int = 128
+    """Units of the memory, of the actor and of the critics each."""
+    reward_seen: float = 0.1
+    """What the reward of the step before is multiplied with where networks see it."""
+
+    def check(self) -> None:
+        """See `ActorCriticConfig.check`."""
+        check_bounds(self, _BOUNDS, "algorithm.")
+        for name in ("actor", "critic"):
+            network = getattr(self, name)
+            if network.code.code != "hidden":
+                raise UserError(
+                    f"--algorithm.{name}.task.code {network.task.code} tells the network which task it is in, and this "
+                    f"agent is to find out: give --algorithm.{name}.task.code hidden"
+                )
+        if self.normalize_obs:
+            raise UserError(
+                "--algorithm.normalize-obs knows the observations of tasks that are trained on alone: leave it off for "
+                "agents that meet others"
+            )
+        super().check()
+
+
+_BOUNDS: Bounds = {"memory": (1, 100_000), "reward_seen": (0.0, 1e6)}
+REWARD = -3
+"""Where an observation of `Trials` has the reward of the step before."""
+
+
+class RL2(PPO):
+    """PPO whose networks remember the trial, and whose samples are sequences.
+
+    Args:
+        config: Hyperparameters.
+        problem: Tasks, masks, device and seed; observations are those of `Trials`.
+    """
+
+    config: RL2Config
+    _remembered: torch.Tensor | None = None
+    """`[env, unit]`, of the worlds that are acted in."""
+
+    def _build_networks(self, seed: int) -> tuple[Network, Network]:
+        problem, width = self.problem, self.config.memory
+        fan_in = problem.obs_mask.shape[1]
+        beside = torch.ones((problem.num_tasks, width), dtype=torch.bool, device=problem.obs_mask.device)
+        seen = dataclasses.replace(problem, obs_mask=torch.cat([problem.obs_mask, beside], dim=1))
+        generator = torch.Generator().manual_seed(seed)
+        bodies = self._build_bodies(seen, seed)
+        for body in bodies:
+            if split_parameters(body).specific:
+                raise UserError(
+                    f"network '{self.config.actor.name}' or '{self.config.critic.name}' has parts of each task's own, "
+                    "which tasks never met before would lack: take one that has none, such as --network one_hot"
+                )
+        actor, critics = (
+            WithMemory(body, fan_in, width, self.config.rollout_steps, generator).to(problem.device) for body in bodies
+        )
+        return actor, critics
+
+    def _normal(self, obs: torch.Tensor, task_id: torch.Tensor) -> torch.Tensor:
+        seen = obs.clone()
+        seen[..., REWARD] *= self.config.reward_seen
+        return seen
+
+    def _act_outputs(self, obs: Observations, groups: Groups) -> tuple[torch.Tensor, torch.Tensor]:
+        task_id = groups.task_id.clamp(max=self.problem.num_tasks - 1)  # tasks never met may be more
+        rows, actor = self._normal(groups.split(obs), task_id), cast(WithMemory, self.actor)
+        if self._remembered is None or len(self._remembered) != len(obs):
+            self._remembered = torch.zeros((len(obs), self.config.memory), device=obs.device)
+        outputs, memory = actor.step(rows, groups.split(self._remembered), task_id)
+        self._remembered = groups.join(memory)
+        return outputs[0], self._mask[task_id].unsqueeze(1)
+
+    def player(self) -> Policy:
+        """See `Algorithm.player`: the same networks with a memory of other worlds."""
+        other = copy.copy(self)
+        other._remembered, other._memory = None, GroupMemory()
+        return other
+
+    @torch.no_grad()
+    def digest(self, rollout: RolloutBuffer, last_obs: Observations, progress: float) -> Rows:
+        """Sequences `[task, world, step, ...]`.
+
+        Their `weight` is 1 where the memory is known: from the first beginning of a trial in the rollout.
+        """
+        rows = super().digest(rollout, last_obs, progress)
+        steps = self.config.rollout_steps
+        begun = rows["obs"][..., -1].unflatten(1, (steps, -1)).cumsum(dim=1) > 0
+        rows["weight"] = begun.flatten(1, 2).to(torch.float32)
+        if self._rollouts <= 2:
+            self._check_sizes(begun)
+        return {name: row.unflatten(1, (steps, -1)).movedim(2, 1) for name, row in rows.items()}
+
+    def _check_sizes(self, begun: torch.Tensor) -> None:
+        """Makes sure that there is something to learn from; looks at the device, so twice at most.
+
+        Args:
+            begun: `[task, step, world]`, whether a trial has begun since the rollout did.
+
+        Raises:
+            UserError: Rollouts are too short, or there are too few worlds.
+        """
+        if begun.shape[2] < self.minibatches:
+            raise UserError(
+                f"{begun.shape[2]} worlds a task in this process cannot be divided into --algorithm.minibatches "
+                f"{self.minibatches} parts of whole trials: give fewer parts, or more --slots-per-task"
+            )
+        if not bool(begun[:, 0].any()):
+            raise UserError(
+                f"--algorithm.rollout-steps {self.config.rollout_steps} begins within a trial: let it be as many steps "
+                "as the episodes of a trial (--trial.episodes) have, or some times as many"
+            )
+
+    def _end_values(self, rollout: RolloutBuffer, last_obs: Observations) -> PerStep:
+        """After the rollout, in trials that go on; the end of a trial is terminal."""
+        tasks, task_id, steps = self.problem.num_tasks, self._groups.task_id, len(rollout.obs) + 1
+        rows = self._normal(by_task(torch.cat([rollout.obs, last_obs[None]]), tasks), task_id)
+        value = self._values(cast(WithMemory, self.critics).sequence(rows, task_id, steps), steps)
+        nothing = torch.zeros((len(rollout.final_obs), len(last_obs)), device=last_obs.device)
+        return torch.cat([value[-1:], nothing])
+
+    def update(self, rows: Rows) -> Metrics:
+        """One step each of critics and actor, from some sequences of every task."""
+        return super().update({name: row.movedim(2, 1).flatten(1, 2) for name, row in rows.items()})
+
+    def _over_samples(self, each: Samples, rows: Rows) -> PerTask:
+        return (each * rows["weight"]).sum(dim=1) / rows["weight"].sum(dim=1).clamp(min=1.0)
+
+    def get_state(self) -> State:
+        """See `PPO.get_state`; what is remembered of the trials that go on, too."""
+        memory = None if self._remembered is None else self._remembered.cpu().clone()
+        return {**super().get_state(), "memory": memory}
+
+    def set_state(self, state: State) -> None:
+        """See `PPO.set_state`."""
+        memory = state["memory"]
+        self._remembered = None if memory is None else memory.to(self.problem.device)
+        super().set_state(state)
+
+    def begin_elsewhere(self) -> None:
+        """See `Algorithm.begin_elsewhere`."""
+        self._remembered = None
+        super().begin_elsewhere()

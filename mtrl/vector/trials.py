@@ -1,0 +1,158 @@
+"""Trials: several episodes in a row in the same task with the same goal, in which an agent can find out what is hidden.
+
+Duan et al., "RL2: Fast Reinforcement Learning via Slow Reinforcement Learning", 2016; Wang et al., "Learning to
+Reinforcement Learn", 2016.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector.utils import batch_space
+
+from mtrl.errors import UserError
+from mtrl.goals import ResampleGoals
+from mtrl.types import Actions, Flags, Observations, Rewards, State
+from mtrl.vector.contract import StepInfo, TaskVectorEnv, schedule_of
+
+
+def mask_in_trials(obs_mask: torch.Tensor, action_mask: torch.Tensor) -> torch.Tensor:
+    """`[task, obs]` bool, which numbers are real of what `Trials` shows of an environment with these masks."""
+    return torch.cat([obs_mask, action_mask, torch.ones_like(obs_mask[:, :1]).expand(-1, 3)], dim=1)
+
+
+class TrialInfo(StepInfo):
+    """What `Trials.step` returns besides observation and reward.
+
+    Attributes:
+        episode_mask: Where an episode of the trial ended with this step.
+        episode: `[env]` int64, number of the episode in its trial that this step belonged to, from 0.
+    """
+
+    episode_mask: Flags
+    episode: torch.Tensor
+
+
+class Trials(TaskVectorEnv):
+    """Makes one long episode, a trial, of every so many episodes in a row.
+
+    An observation is that of the environment, then what the step before was: its action and reward, and 1 where it
+    ended an episode; then 1 where a trial begins, and nothing came before. `final_mask` and `final_obs` speak of
+    trials. The end of a trial is terminal, since what follows is another goal; the end of an episode within it is not.
+
+    Args:
+        env: Steps single episodes. It is owned, and closed, by this one.
+        episodes: Of a trial.
+        adapting: The first so many of them do not count in an evaluation.
+
+    Raises:
+        UserError: A trial has no episode, or none that counts.
+    """
+
+    def __init__(self, env: TaskVectorEnv, episodes: int, adapting: int = 0) -> None:
+        if episodes <= adapting:
+            raise UserError(f"a trial of {episodes} episodes with {adapting} to adapt has none that counts: give more")
+        self._env, self.trial_episodes, self.adapting = env, episodes, adapting
+        action_dim = env.action_mask.shape[1]
+        width = env.obs_mask.shape[1] + action_dim + 3
+        tasks = [replace(task, obs_dim=width, horizon=episodes * task.horizon) for task in env.tasks]
+        super().__init__(tasks, env.task_id.tolist(), env.goal_set, env.device)
+        self.obs_mask, self.action_mask = mask_in_trials(env.obs_mask, env.action_mask), env.action_mask
+        self.single_action_space = gymnasium.spaces.Box(-1.0, 1.0, (action_dim,), np.float32)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.report_every = env.report_every
+        self._before = torch.zeros((self.num_envs, action_dim + 3), device=env.device)
+        self._episode = torch.zeros(self.num_envs, dtype=torch.int64, device=env.device)
+        self._real = env.action_mask[env.task_id].to(torch.float32)
+        self._action = torch.zeros((self.num_envs, action_dim), device=env.device)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, dict[str, Any]]:
+        """See `TaskVectorEnv.reset`; a schedule that is given has to hold each goal for all episodes of a trial.
+
+        Raises:
+            UserError: Episodes are to begin at random moments.
+        """
+        given = dict(options or {})
+        if given.pop("random_progress", False):
+            raise UserError("trials are whole episodes: leave --random-progress off")
+        counts = [self.goal_set.counts[task] for task in self.task_id.tolist()]
+        schedule = schedule_of(given) or ResampleGoals(counts, seed or 0, self.trial_episodes)
+        obs, info = self._env.reset(seed=seed, options={**given, "schedule": schedule})
+        self._episode.zero_()
+        self._before.zero_()
+        self._before[:, -1] = info["active"].to(torch.float32)
+        return self._whole(obs), info
+
+    def _whole(self, obs: Observations) -> Observations:
+        return torch.cat([obs, self._before], dim=1)
+
+    def step_async(self, actions: Actions) -> None:
+        """See `TaskVectorEnv.step_async`."""
+        self._action = actions.to(self.device) * self._real
+        self._env.step_async(actions)
+
+    def step_wait(self) -> tuple[Observations, Rewards, Flags, Flags, TrialInfo]:
+        """See `TaskVectorEnv.step_wait`."""
+        obs, reward, _, _, info = self._env.step_wait()
+        ended, number = info["final_mask"], self._episode.clone()
+        over = ended & (number == self.trial_episodes - 1)
+        nothing = torch.zeros_like(reward)
+        before = torch.cat([self._action, torch.stack([reward, ended.to(reward.dtype), nothing], dim=1)], dim=1)
+        before = before * info["active"].unsqueeze(1)
+        final = torch.cat([info["final_obs"], before], dim=1)
+        self._before = before.masked_fill(over.unsqueeze(1), 0.0)
+        self._before[:, -1] = over.to(reward.dtype)
+        self._episode = (number + ended.to(torch.int64)).masked_fill_(over, 0)
+        whole = self._whole(obs)
+        told: TrialInfo = {
+            **info,
+            "final_mask": over,
+            "final_obs": torch.where(over.unsqueeze(1), final, whole),
+            "episode_mask": ended,
+            "episode": number,
+        }
+        return whole, reward, over, torch.zeros_like(over), told
+
+    def compile(self) -> None:
+        """See `TaskVectorEnv.compile`."""
+        self._env.compile()
+
+    def get_state(self) -> State:
+        """See `TaskVectorEnv.get_state`."""
+        own = {
+            "before": self._before.cpu().clone(),
+            "episode": self._episode.cpu().clone(),
+            "episodes": self.trial_episodes,
+        }
+        return {"env": self._env.get_state(), **own}
+
+    def set_state(self, state: State) -> Observations:
+        """See `TaskVectorEnv.set_state`."""
+        if state["episodes"] != self.trial_episodes:
+            raise UserError(f"the saved trials have {state['episodes']} episodes, these {self.trial_episodes}")
+        obs = self._env.set_state(state["env"])
+        self._before = state["before"].to(self.device)
+        self._episode = state["episode"].to(self.device)
+        return self._whole(obs)
+
+    @property
+    def faults(self) -> np.ndarray:
+        """See `TaskVectorEnv.faults`."""
+        return self._env.faults
+
+    @property
+    def fault_reasons(self) -> dict[str, int]:
+        """See `TaskVectorEnv.fault_reasons`."""
+        return self._env.fault_reasons
+
+    def render_slot(self, slot: int) -> np.ndarray:
+        """See `TaskVectorEnv.render_slot`."""
+        return self._env.render_slot(slot)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Closes the environment within."""
+        self._env.close()

@@ -1,0 +1,212 @@
+"""RL2: sequences, memory and trials, against known answers and against runs without interruption."""
+
+import dataclasses
+
+import pytest
+import torch
+from hidden_arms import ARMS, HIDDEN_ARM
+from runner_toys import InlineVectorEnv, tensors_differ, tiny_config, without_clock
+
+import mtrl
+from mtrl.agents.rl2 import RL2, RL2Config
+from mtrl.algorithm import AGENTS, AgentPreset, Problem
+from mtrl.checkpoint import find_checkpoint
+from mtrl.config import RunConfig, TrialConfig
+from mtrl.errors import UserError
+from mtrl.evaluation import evaluate
+from mtrl.goals import make_goal_sets
+from mtrl.parts.network import ConditioningConfig, NetworkConfig
+from mtrl.runner.on_policy import OnPolicyLoop
+from mtrl.suites import SUITES, Suite
+from mtrl.vector.trials import Trials
+
+EPISODES, WORLDS = 10, 32
+NETWORK = NetworkConfig("one_hot", width=32, depth=1, activation="tanh", task=ConditioningConfig("hidden"))
+
+
+def config(**changes):
+    settings = RL2Config(
+        actor=NETWORK,
+        critic=NETWORK,
+        memory=32,
+        spread="state",
+        reward_seen=1.0,
+        rollout_steps=EPISODES,
+        epochs=4,
+        minibatches=2,
+        gamma=0.97,
+        actor_learning_rate=3e-3,
+        critic_learning_rate=3e-3,
+        entropy_weight=0.0,
+    )
+    return dataclasses.replace(settings, **changes)
+
+
+def arms(episodes=EPISODES, adapting=0, goals=60):
+    train, _ = make_goal_sets([HIDDEN_ARM], goals, 0)
+    return Trials(InlineVectorEnv([HIDDEN_ARM], goal_set=train, slots_per_task=WORLDS), episodes, adapting)
+
+
+def loop_of(env=None, **changes):
+    env, settings = env or arms(), config(**changes)
+    settings.check()
+    problem = Problem(("hidden-arm",), env.obs_mask, env.action_mask, torch.device("cpu"), 0)
+    run = RunConfig(algorithm=settings, warmup_steps=0, steps_per_task=10**6)
+    loop = OnPolicyLoop(RL2(settings, problem), env, run)
+    loop.start()
+    return loop
+
+
+def test_the_best_strategy_is_found_and_kept_in_evaluation():
+    # One of three arms pays: at best a third of the first pulls wins, two thirds of the second, and all that follow.
+    loop = loop_of()
+    for _ in range(150 * EPISODES):
+        loop.advance()
+    first = evaluate(loop.algorithm.player(), arms(EPISODES + 3, EPISODES))
+    curve = [row["success_end"] for row in first.adaptation]
+    assert len(curve) == EPISODES + 3 and len(first.episodes) == 60 * (EPISODES + 3)
+    assert curve[0] < 0.55 and curve[1] > 0.55 and min(curve[3:]) > 0.95
+    assert first.success_end == pytest.approx(sum(curve[-3:]) / 3)
+    assert first.label(1_500).startswith("A-eval after 10 episodes, ")
+    # With what came before wiped out, nothing is learned within a trial.
+    blind = evaluate(Forgetful(loop.algorithm.player()), arms(EPISODES + 3, EPISODES))
+    assert abs(blind.success_end - 1 / ARMS) < 0.25
+
+
+class Forgetful:
+    """A policy for which each step is the first one of a trial."""
+
+    def __init__(self, policy):
+        self.policy = policy
+
+    def begin_episodes(self, mask):
+        self.policy.begin_episodes(mask)
+
+    def act(self, obs, task_id, *, mode):
+        seen = obs.clone()
+        seen[:, 1:] = 0.0
+        seen[:, -1] = 1.0
+        return self.policy.act(seen, task_id, mode=mode)
+
+
+def test_what_is_learned_from_is_what_was_done():
+    # Trials of 4 episodes in rollouts of 10 steps: memory goes on from one rollout into the next, or is left out.
+    loop = loop_of(arms(4), rollout_steps=12, minibatches=1, epochs=1)
+    reports, digests = [], []
+    update, digest = loop.algorithm.update, loop.algorithm.digest
+    loop.algorithm.update = lambda rows: reports.append(update(rows)) or reports[-1]
+    loop.algorithm.digest = lambda *given: digests.append(digest(*given)) or digests[-1]
+    for _ in range(3 * 12):
+        loop.advance()
+    assert [tuple(rows["action"].shape) for rows in digests] == [(1, WORLDS, 12, ARMS)] * 3
+    assert all(bool((rows["weight"] == 1.0).all()) for rows in digests)
+    for report in reports:  # each update is the first after its rollout, so the policy is the one that acted
+        assert abs(float(report["kl"])) < 1e-6 and float(report["clipped"]) == 0.0
+
+
+def test_steps_before_the_first_trial_of_a_rollout_do_not_count():
+    loop = loop_of(arms(4), rollout_steps=8, minibatches=1)
+    rows = {name: value.clone() for name, value in digested(loop).items()}
+    rows["weight"][:, :, :4] = 0.0
+    other = {name: value.clone() for name, value in rows.items()}
+    other["advantage"][:, :, :4] = 1e6
+    flat = [{name: row.movedim(2, 1).flatten(1, 2) for name, row in each.items()} for each in (rows, other)]
+    losses = [loop.algorithm.actor_objective(each, {}).losses(None) for each in flat]
+    assert torch.equal(*losses)
+
+
+def digested(loop):
+    found = []
+    digest = loop.algorithm.digest
+    loop.algorithm.digest = lambda *given: found.append(digest(*given)) or found[-1]
+    while not found:
+        loop.advance()
+    return found[0]
+
+
+def test_values_run_on_over_the_episodes_of_a_trial_and_end_with_it():
+    loop = loop_of(arms(4), rollout_steps=8, minibatches=1, gae_lambda=1.0, gamma=1.0, advantages="none")
+    rows = digested(loop)
+    reward = rows["obs"][..., -3]  # of the step before
+    for trial in range(2):
+        steps = slice(4 * trial, 4 * trial + 4)
+        paid = torch.cat([reward[:, :, 4 * trial + 1 : 4 * trial + 4], torch.zeros(1, WORLDS, 1)], dim=2)
+        told = rows["target"][:, :, steps]
+        # without the last reward, which is not seen in this rollout's rows, targets fall by each reward
+        assert torch.allclose(told[..., :3] - told[..., 1:], paid[..., :3], atol=1e-5)
+        assert ((told[..., 3] - told[..., 3].round()).abs() < 1e-5).all()  # the last reward alone: 0 or 1
+
+
+def register_tiny_rl2():
+    """A small RL2 on a toy task, once in a process."""
+    if "tiny-rl2" not in AGENTS:
+        settings = config(rollout_steps=20, memory=8)
+        base = AGENTS.get("toy").defaults
+        small = dataclasses.replace(base, agent="tiny-rl2", algorithm=settings, trial=TrialConfig(2, 1), warmup_steps=0)
+        AGENTS.register("tiny-rl2", AgentPreset("tiny-rl2", small, RL2, "none", "tests"), "small RL2")
+
+
+def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path):
+    tiny_config(tmp_path)  # registers the toys
+    register_tiny_rl2()
+    whole = mtrl.train("ML1:dot-a-v0", "tiny-rl2", run_folder=str(tmp_path / "whole"), steps_per_task=200)
+    short = mtrl.train("ML1:dot-a-v0", "tiny-rl2", run_folder=str(tmp_path / "short"), steps_per_task=92)
+    longer = short.resume(200)
+    quiet = mtrl.train(
+        "ML1:dot-a-v0",
+        "tiny-rl2",
+        run_folder=str(tmp_path / "quiet"),
+        steps_per_task=200,
+        evaluation={"every": 0, "final": False},
+    )
+    weights = [find_checkpoint(run.folder, with_replay=False).weights() for run in (whole, longer, quiet)]
+    assert tensors_differ(weights[0], weights[1]) == ""
+    assert tensors_differ(weights[0], weights[2]) == ""  # evaluations leave the trials of training as they are
+    lines = [[without_clock(line) for line in run.metrics()] for run in (whole, longer)]
+    assert lines[0] == lines[1]
+    last = whole.evaluations()[-1]
+    assert last["adapting"] == 2 and len(last["summary"]["adaptation"]) == 3
+    assert {episode.get("number", 0) for episode in last["episodes"]} == {0, 1, 2}
+    assert whole.evaluate(goals="heldout", count=2).label(200).startswith("A-heldout after 2 episodes")
+    assert "tiny-rl2" in mtrl.compare(tmp_path, tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"normalize_obs": True}, "normalize-obs"),
+        ({"actor": NetworkConfig("one_hot", width=8)}, "algorithm.actor.task.code hidden"),
+        ({"critic": dataclasses.replace(NETWORK, name="multi_head")}, "parts of each task's own"),
+        ({"memory": 0}, "memory"),
+    ],
+)
+def test_what_cannot_learn_to_learn_is_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        loop_of(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"minibatches": WORLDS + 1}, "more --slots-per-task"), ({"rollout_steps": 7}, "begins within a trial")],
+)
+def test_sizes_that_do_not_fit_are_named(changes, message):
+    loop = loop_of(**changes)
+    with pytest.raises(UserError, match=message):
+        for _ in range(20):
+            loop.advance()
+
+
+def test_tasks_never_met_are_played_and_other_sizes_refused(tmp_path):
+    tiny_config(tmp_path)
+    register_tiny_rl2()
+    if "dots-to-wires" not in SUITES:
+        new = {"dots-to-wires": ("wire-a-v0", "wire-b-v0"), "dots-to-more": ("dot-b-v0",)}
+        for name, tasks in new.items():
+            suite = Suite(name, ("dot-a-v0",), tasks, goal_visible=False, goals_per_task=4)
+            SUITES.register(name, suite, "toy")
+    run = mtrl.train("dots-to-wires", "tiny-rl2", run_folder=str(tmp_path / "a"), steps_per_task=40)
+    result = run.evaluate(goals="test", workers=1)
+    assert result.label(40).startswith("A-test after 2 episodes") and len(result.episodes) == 2 * 4 * 3
+    other = mtrl.train("dots-to-more", "tiny-rl2", run_folder=str(tmp_path / "b"), steps_per_task=40)
+    with pytest.raises(UserError, match="sees 4 numbers and gives 2, and the test tasks have 6 and 3"):
+        other.evaluate(goals="test")
