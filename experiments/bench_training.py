@@ -2,7 +2,7 @@
 
     python experiments/bench_training.py --output docs/benchmark-training.md
 
-Expected time: five minutes on two cores that do nothing else; compiling needs a C++ compiler.
+Expected time: seven minutes on two cores that do nothing else; compiling needs a C++ compiler.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from mtrl.runner.on_policy import OnPolicyLoop
 from mtrl.tasks import TASKS
 
 Loop = OffPolicyLoop | OnPolicyLoop
-RUNS = (("MT3", "quick"), ("MT10", "mtmhsac"), ("MT10", "ppo-small"))
+RUNS = (("MT3", "quick"), ("MT10", "mtmhsac"), ("MT10", "fast-small"), ("MT10", "ppo-small"))
 PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "linear", "matmul")
 OPTIMISER = ("adam", "lerp", "norm", "zero_grad")
 
