@@ -74,8 +74,12 @@ class EvaluationResult:
 
     @property
     def protocol(self) -> str:
-        """`A-eval` on training goals, `A-heldout` on goals never trained on, `A-test` on tasks never trained on."""
-        return {"train": "A-eval", "heldout": "A-heldout"}.get(self.goal_set, f"A-{self.goal_set}")
+        """`A-eval` on training goals, `A-heldout` on goals never trained on, `A-test` on tasks never trained on.
+
+        Where agents adapt first it says so: `A-eval after 10 episodes`.
+        """
+        adapted = f" after {self.adapting} episodes" if self.adapting else ""
+        return {"train": "A-eval", "heldout": "A-heldout"}.get(self.goal_set, f"A-{self.goal_set}") + adapted
 
     @property
     def per_task(self) -> dict[str, dict[str, float]]:
@@ -123,8 +127,7 @@ class EvaluationResult:
         """What must stand beside every figure, such as `A-eval, 2 M steps/task`."""
         partial = "" if self.goals == self.all_goals else f" ({max(self.goals)} of {max(self.all_goals)} goals)"
         sampled = "" if self.mode else " (sampled actions)"
-        adapted = f" after {self.adapting} episodes" if self.adapting else ""
-        return f"{self.protocol}{adapted}{partial}{sampled}, {format_steps(steps_per_task)} steps/task"
+        return f"{self.protocol}{partial}{sampled}, {format_steps(steps_per_task)} steps/task"
 
     def to_record(
         self, *, final: bool, env_step: int, steps_per_task: int, updates: int, wall_s: float, cpu_s: float = 0.0

@@ -165,7 +165,8 @@ def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path):
     lines = [[without_clock(line) for line in run.metrics()] for run in (whole, longer)]
     assert lines[0] == lines[1]
     last = whole.evaluations()[-1]
-    assert last["adapting"] == 2 and len(last["summary"]["adaptation"]) == 3
+    assert last["protocol"] == "A-eval after 2 episodes" and last["adapting"] == 2
+    assert len(last["summary"]["adaptation"]) == 3
     assert {episode.get("number", 0) for episode in last["episodes"]} == {0, 1, 2}
     assert whole.evaluate(goals="heldout", count=2).label(200).startswith("A-heldout after 2 episodes")
     assert "tiny-rl2" in mtrl.compare(tmp_path, tmp_path / "page.html").read_text()
