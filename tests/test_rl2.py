@@ -11,6 +11,7 @@ import mtrl
 from mtrl.agents.rl2 import RL2, RL2Config
 from mtrl.algorithm import AGENTS, AgentPreset, Problem
 from mtrl.checkpoint import find_checkpoint
+from mtrl.cli import main
 from mtrl.config import RunConfig, TrialConfig
 from mtrl.errors import UserError
 from mtrl.evaluation import evaluate
@@ -197,7 +198,7 @@ def test_sizes_that_do_not_fit_are_named(changes, message):
             loop.advance()
 
 
-def test_tasks_never_met_are_played_and_other_sizes_refused(tmp_path):
+def test_tasks_never_met_are_played_and_other_sizes_refused(tmp_path, capsys):
     tiny_config(tmp_path)
     register_tiny_rl2()
     if "dots-to-wires" not in SUITES:
@@ -206,6 +207,8 @@ def test_tasks_never_met_are_played_and_other_sizes_refused(tmp_path):
             suite = Suite(name, ("dot-a-v0",), tasks, goal_visible=False, goals_per_task=4)
             SUITES.register(name, suite, "toy")
     run = mtrl.train("dots-to-wires", "tiny-rl2", run_folder=str(tmp_path / "a"), steps_per_task=40)
+    assert main(["eval", str(run.path), "--goals", "heldout", "--count", "1"]) == 0
+    assert "\nepisode 3 of a trial" in capsys.readouterr().out
     result = run.evaluate(goals="test", workers=1)
     assert result.label(40).startswith("A-test after 2 episodes") and len(result.episodes) == 2 * 4 * 3
     other = mtrl.train("dots-to-more", "tiny-rl2", run_folder=str(tmp_path / "b"), steps_per_task=40)

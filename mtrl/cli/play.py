@@ -82,9 +82,13 @@ def _trained_steps(run: Path) -> int:
 
 
 def _report(result: "EvaluationResult", steps_per_task: int) -> str:
-    """The evaluation as a table, under its protocol letter."""
+    """The evaluation as a table, under its protocol letter; of trials, the adaptation curve too."""
     rows = [("mean over tasks", result.success_any, result.success_end, result.mean_return)]
     rows += [(task, row["success_any"], row["success_end"], row["return"]) for task, row in result.per_task.items()]
+    rows += [
+        (f"episode {number} of a trial", row["success_any"], row["success_end"], row["return"])
+        for number, row in enumerate(result.adaptation, 1)
+    ]
     width = max(len(name) for name, *_ in rows)
     lines = [result.label(steps_per_task), f"{'task':<{width}}  success  success at end   return"]
     lines += [f"{name:<{width}}  {any_:7.3f}  {end:14.3f}  {return_:7.1f}" for name, any_, end, return_ in rows]
