@@ -4,7 +4,7 @@
 
 Runs are written to runs/MT3, the dashboard to runs/MT3/report.html. A script that was stopped goes on where it was.
 
-Expected result: success of 0.8 or more at A-eval, 140 k steps/task, for every seed; the floors at most 0.04.
+Expected result: success of 0.8 or more at A-eval, 140 k steps/task, for every seed; the floors at most 0.06.
 Expected time: five minutes a seed on 2 cores. Measured figures are in the README.
 """
 
