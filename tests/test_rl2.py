@@ -20,6 +20,7 @@ from mtrl.parts.network import ConditioningConfig, NetworkConfig
 from mtrl.runner.on_policy import OnPolicyLoop
 from mtrl.suites import SUITES, Suite
 from mtrl.vector.trials import Trials
+from mtrl.video import film_run
 
 EPISODES, WORLDS = 10, 32
 NETWORK = NetworkConfig("one_hot", width=32, depth=1, activation="tanh", task=ConditioningConfig("hidden"))
@@ -196,6 +197,23 @@ def test_sizes_that_do_not_fit_are_named(changes, message):
     with pytest.raises(UserError, match=message):
         for _ in range(20):
             loop.advance()
+
+
+def test_films_show_whole_trials_with_what_came_before(tmp_path, monkeypatch):
+    tiny_config(tmp_path)
+    register_tiny_rl2()
+    run = mtrl.train("ML1:dot-a-v0", "tiny-rl2", run_folder=str(tmp_path / "a"), steps_per_task=40)
+    seen = []
+    act = RL2.act
+    monkeypatch.setattr(
+        RL2, "act", lambda agent, obs, *more, **named: seen.append(obs) or act(agent, obs, *more, **named)
+    )
+    (file,) = film_run(run.path, every=1)
+    assert file.stat().st_size > 0 and len(seen) == 3 * 10  # two episodes to adapt, and one that counts
+    rows = torch.cat(seen)
+    assert rows[:, -1].tolist() == [1.0] + [0.0] * 29
+    assert rows[:, -2].nonzero().flatten().tolist() == [10, 20]
+    assert (rows[1:, -3] < 0).all() and (rows[0, -6:-1] == 0).all()
 
 
 def test_tasks_never_met_are_played_and_other_sizes_refused(tmp_path, capsys):
