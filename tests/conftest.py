@@ -14,6 +14,7 @@ TOGETHER = {
     "test_warp_": "warp",
     "test_bench_gpu": "warp",
     "test_no_task_loses_goals_on_the_warp_engine": "warp",
+    "test_two_processes_take_the_steps_of_one": "ranks",
     "test_tutorial": "tutorial",
     "test_report_browser": "browser",
 }

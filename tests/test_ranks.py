@@ -1,5 +1,6 @@
 """Two processes with half of the transitions each take the steps that one process takes with all of them."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -43,6 +44,14 @@ def test_two_processes_take_the_steps_of_one(weights, case):
     for name, right in whole[case].items():
         assert torch.equal(first[case][name], second[case][name]), name
         assert torch.allclose(first[case][name], right, rtol=1e-4, atol=2e-5), name
+
+
+def test_one_test_process_has_them_all(request):
+    """Both would otherwise make the weights above, and whatever else tests/conftest.py lists."""
+    if os.environ.get("PYTEST_XDIST_WORKER") is None:
+        pytest.skip("one process has all tests here")
+    of_group = [item for item in request.session.items if item.name.startswith("test_two_processes_take_the_steps")]
+    assert len(of_group) == len(CASES) and all(item.nodeid.endswith("@ranks") for item in of_group)
 
 
 def test_alone_nothing_is_changed():
