@@ -65,6 +65,7 @@ class ActorCritic(Algorithm, Generic[Config]):
         self._generators = [self._generator]
         self._groups, self._memory = Groups.equal(tasks, device), GroupMemory()
         self._call = in_precision(call_network, config.precision, device)
+        self._no_temperatures = torch.full((tasks,), -torch.inf, device=device)
         self._parameters = {"actor": learned(self.actor), "critic": learned(self.critics)}
         self._seen = 0
         self._recorder: Recorder | None = None
@@ -141,7 +142,7 @@ class ActorCritic(Algorithm, Generic[Config]):
 
     def _log_temperatures(self) -> PerTask:
         """Of every task, without gradient; without temperatures, rewards alone count."""
-        return torch.full((self.problem.num_tasks,), -torch.inf, device=self._mask.device)
+        return self._no_temperatures
 
     def _objective(self, network: Network, losses: Callable[[TaskParameters | None], PerTask]) -> Objective:
         """What a combiner takes its gradients of."""

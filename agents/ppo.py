@@ -92,23 +92,25 @@ class PPO(ActorCritic[PPOConfig], OnPolicyAlgorithm):
             )
             rows["obs"] = self._normal(rows["obs"], self._groups.task_id)
         else:
-            rows["obs"], outputs = self._judged(rows["obs"])
+            rows["obs"], outputs, end = self._judge(rollout, last_obs)
             value = self._values(outputs, len(reward))
-            end = self._end_values(rollout, last_obs)
             advantage, returns = with_values(rollout, reward, value, end[0], end[1:], config.gamma, config.gae_lambda)
             rows |= self._targets(rows["obs"], outputs, by_task(returns, tasks))
         rows["advantage"] = normalized(by_task(advantage, tasks), config.advantages, self._ranks)
         return rows
 
-    def _judged(self, obs: torch.Tensor) -> tuple[torch.Tensor, Outputs]:
-        """Observations `[task, sample, obs]` as networks see them, and what the critics give for them."""
-        rows = self._normal(obs, self._groups.task_id)
-        return rows, self._call(self.critics, rows, self._groups.task_id)
+    def _judge(self, rollout: RolloutBuffer, last_obs: Observations) -> tuple[torch.Tensor, Outputs, PerStep]:
+        """What the critics make of a rollout.
 
-    def _end_values(self, rollout: RolloutBuffer, last_obs: Observations) -> PerStep:
-        """Values where the rollout ends, and then where its episodes do: `[1 + row, env]`."""
-        ends = torch.cat([last_obs[None], rollout.final_obs])
-        return self._values(self._judged(by_task(ends, self.problem.num_tasks))[1], len(ends))
+        Returns:
+            Observations `[task, sample, obs]` as networks see them; what the critics give for them; values where the
+            rollout ends, and then where its episodes do, `[1 + row, env]`.
+        """
+        ends, judged = torch.cat([last_obs[None], rollout.final_obs]), []
+        for obs in (rollout.obs, ends):
+            rows = self._normal(by_task(obs, self.problem.num_tasks), self._groups.task_id)
+            judged.append((rows, self._call(self.critics, rows, self._groups.task_id)))
+        return *judged[0], self._values(judged[1][1], len(ends))
 
     def _values(self, outputs: Outputs, steps: int) -> PerStep:
         """Of critics' outputs for so many steps: the mean over critics, `[time, env]`."""

@@ -17,10 +17,11 @@ from mtrl.config import Bounds, check_bounds
 from mtrl.errors import UserError
 from mtrl.parts.critic import Samples
 from mtrl.parts.groups import GroupMemory, Groups
-from mtrl.parts.network import Network, split_parameters
+from mtrl.parts.network import Network, Outputs, split_parameters
 from mtrl.parts.part import PerTask
 from mtrl.rollouts import PerStep, RolloutBuffer
 from mtrl.types import Observations, State
+from mtrl.vector.trials import BEGINS, REWARD
 
 from .advantages import by_task
 from .memory import WithMemory
@@ -54,12 +55,15 @@ class RL2Config(PPOConfig):
                 "--algorithm.normalize-obs knows the observations of tasks that are trained on alone: leave it off for "
                 "agents that meet others"
             )
+        if self.precision != "float32":
+            raise UserError(
+                f"--algorithm.precision {self.precision} would round what is remembered at every step of a trial: "
+                "leave it at float32"
+            )
         super().check()
 
 
 _BOUNDS: Bounds = {"memory": (1, 100_000), "reward_seen": (0.0, 1e6)}
-REWARD = -3
-"""Where an observation of `Trials` has the reward of the step before."""
 
 
 class RL2(PPO):
@@ -106,6 +110,17 @@ class RL2(PPO):
         self._remembered = groups.join(memory)
         return outputs[0], self._mask[task_id].unsqueeze(1)
 
+    def compile(self) -> None:
+        """See `Algorithm.compile`.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(
+            "--compile would unroll all steps of a trial, which takes longer than it saves: leave it out for agents "
+            "with memory"
+        )
+
     def player(self) -> Policy:
         """See `Algorithm.player`: the same networks with a memory of other worlds."""
         other = copy.copy(self)
@@ -120,7 +135,7 @@ class RL2(PPO):
         """
         rows = super().digest(rollout, last_obs, progress)
         steps = self.config.rollout_steps
-        begun = rows["obs"][..., -1].unflatten(1, (steps, -1)).cumsum(dim=1) > 0
+        begun = rows["obs"][..., BEGINS].unflatten(1, (steps, -1)).cumsum(dim=1) > 0
         rows["weight"] = begun.flatten(1, 2).to(torch.float32)
         if self._rollouts <= 2:
             self._check_sizes(begun)
@@ -146,13 +161,15 @@ class RL2(PPO):
                 "as the episodes of a trial (--trial.episodes) have, or some times as many"
             )
 
-    def _end_values(self, rollout: RolloutBuffer, last_obs: Observations) -> PerStep:
-        """After the rollout, in trials that go on; the end of a trial is terminal."""
-        tasks, task_id, steps = self.problem.num_tasks, self._groups.task_id, len(rollout.obs) + 1
+    def _judge(self, rollout: RolloutBuffer, last_obs: Observations) -> tuple[torch.Tensor, Outputs, PerStep]:
+        """See `PPO._judge`; the end of a trial is terminal, so it has no value."""
+        tasks, task_id, steps = self.problem.num_tasks, self._groups.task_id, len(rollout.obs)
         rows = self._normal(by_task(torch.cat([rollout.obs, last_obs[None]]), tasks), task_id)
-        value = self._values(cast(WithMemory, self.critics).sequence(rows, task_id, steps), steps)
+        outputs = cast(WithMemory, self.critics).sequence(rows, task_id, steps + 1)
+        last = self._values(outputs, steps + 1)[-1:]
         nothing = torch.zeros((len(rollout.final_obs), len(last_obs)), device=last_obs.device)
-        return torch.cat([value[-1:], nothing])
+        samples = steps * len(last_obs) // tasks
+        return rows[:, :samples], outputs[:, :, :samples], torch.cat([last, nothing])
 
     def update(self, rows: Rows) -> Metrics:
         """One step each of critics and actor, from some sequences of every task."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from mtrl.algorithm import Policy
-from mtrl.goals import EachGoalHeld
+from mtrl.goals import EachGoalOnce
 from mtrl.types import Rewards, State
 from mtrl.vector.contract import StepInfo, TaskVectorEnv
 
@@ -121,7 +121,8 @@ class EvaluationResult:
             "return": self.mean_return,
             "per_task": self.per_task,
         }
-        return {**found, "adaptation": self.adaptation} if self.adaptation else found
+        adaptation = self.adaptation
+        return {**found, "adaptation": adaptation} if adaptation else found
 
     def label(self, steps_per_task: int) -> str:
         """What must stand beside every figure, such as `A-eval, 2 M steps/task`."""
@@ -203,8 +204,8 @@ class RunningEpisodes:
         number = info.get("episode", self._number)
         row = self._ended[self.unreported]
         columns = (ended, info["goal_index"], self._any, info["success"], self._return, self._length, number)
-        for number, column in enumerate(columns):
-            row[number].copy_(column)
+        for place, column in enumerate(columns):
+            row[place].copy_(column)
         self._any &= ~ended
         self._return.masked_fill_(ended, 0.0)
         self._length.masked_fill_(ended, 0)
@@ -256,7 +257,8 @@ def evaluate(
     """
     all_goals = env.goal_set.counts
     counts = tuple(count if goals is None else max(1, min(goals, count)) for count in all_goals)
-    schedule, total = EachGoalHeld(env.task_id.tolist(), counts, env.trial_episodes), sum(counts) * env.trial_episodes
+    schedule = EachGoalOnce(env.task_id.tolist(), counts, trial_episodes=env.trial_episodes)
+    total = sum(counts) * env.trial_episodes
     obs, info = env.reset(seed=EVALUATION_SEED, options={"schedule": schedule})
     begun, running = info["active"], RunningEpisodes(env)
     episodes: list[Episode] = []

@@ -147,14 +147,21 @@ class EachGoalOnce(_CountingSchedule):
         goal_counts: Goals of each task.
         repeats: How often each goal is played.
         limit: Play this many goals of each task, the first ones; None plays all.
+        trial_episodes: Consecutive episodes each time a goal is played.
     """
 
     def __init__(
-        self, task_id: Sequence[int], goal_counts: Sequence[int], repeats: int = 1, limit: int | None = None
+        self,
+        task_id: Sequence[int],
+        goal_counts: Sequence[int],
+        repeats: int = 1,
+        limit: int | None = None,
+        trial_episodes: int = 1,
     ) -> None:
         super().__init__(len(task_id))
         if repeats < 1 or (limit is not None and limit < 1):
             raise UserError(f"an evaluation of {limit} goals, {repeats} times each, plays nothing: use at least 1")
+        self._trial = trial_episodes
         slots_of: dict[int, list[int]] = {}
         for slot, task in enumerate(task_id):
             slots_of.setdefault(int(task), []).append(slot)
@@ -165,25 +172,5 @@ class EachGoalOnce(_CountingSchedule):
                 self._queues[slot] = goals[place :: len(slots)]
 
     def _goal(self, slot: int, episode: int) -> int:
-        queue = self._queues[slot]
-        return queue[episode] if episode < len(queue) else INACTIVE
-
-
-class EachGoalHeld(EachGoalOnce):
-    """Every goal of a task for one trial of so many episodes: evaluation of agents that adapt. See `EachGoalOnce`.
-
-    Args:
-        task_id: Task of each slot.
-        goal_counts: Goals of each task.
-        trial_episodes: Consecutive episodes on the same goal.
-        limit: Play this many goals of each task, the first ones; None plays all.
-    """
-
-    def __init__(
-        self, task_id: Sequence[int], goal_counts: Sequence[int], trial_episodes: int, limit: int | None = None
-    ) -> None:
-        super().__init__(task_id, goal_counts, limit=limit)
-        self._trial = trial_episodes
-
-    def _goal(self, slot: int, episode: int) -> int:
-        return super()._goal(slot, episode // self._trial)
+        queue, number = self._queues[slot], episode // self._trial
+        return queue[number] if number < len(queue) else INACTIVE

@@ -15,12 +15,14 @@ import gymnasium
 import imageio_ffmpeg
 import numpy as np
 import torch
+from torch import nn
 
 from mtrl.algorithm import Policy
 from mtrl.errors import UserError, unknown
 from mtrl.goals import GoalSet
 from mtrl.runner.experiment import Experiment, load_policy, read_experiment
 from mtrl.tasks import TASKS, TaskDefinition
+from mtrl.vector.trials import TOLD, told_first, told_of
 
 EVERY = 5
 """Steps from one frame to the next: 16 frames a second of Meta-World's 80 steps."""
@@ -157,33 +159,26 @@ def _frames(
     task = stage.tasks[task_id]
     width = max(other.obs_dim for other in stage.tasks)
     ids, begun = torch.tensor([task_id], device=stage.device), torch.ones(1, dtype=torch.bool, device=stage.device)
-    told = torch.zeros(1, max(other.action_dim for other in stage.tasks) + 3, device=stage.device)
+    beside = max(other.action_dim for other in stage.tasks) - task.action_dim
+    told = torch.zeros(1, task.action_dim + beside + TOLD, device=stage.device)
     for episode, goal in enumerate(goals):
         obs, _ = env.reset(seed=episode, options={"goal": stage.goal_set.rows[task_id][goal]})
         if episode % max(1, stage.trial_episodes) == 0:
             policy.begin_episodes(begun)
-            told = torch.zeros_like(told)
-            told[0, -1] = 1.0
+            told = told_first(torch.zeros_like(told), begun)
         solved, ended, step = False, False, 0
         yield _image(env, task.name, solved)
         while not ended:
             padded = torch.zeros(1, width, device=stage.device)
             padded[0, : task.obs_dim] = torch.as_tensor(np.asarray(obs), dtype=torch.float32)
             seen = torch.cat([padded, told], dim=1) if stage.trial_episodes else padded
-            action = policy.act(seen, ids, mode=True)[0, : task.action_dim].cpu().numpy()
-            obs, reward, terminated, truncated, info = env.step(action)
+            action = policy.act(seen, ids, mode=True)[:, : task.action_dim]
+            obs, reward, terminated, truncated, info = env.step(action[0].cpu().numpy())
             step, solved, ended = step + 1, solved or bool(info.get("success", 0)), terminated or truncated
-            told = told_of(action, float(reward), ended, told)
+            paid, over = torch.tensor([float(reward)]).to(action), torch.tensor([ended]).to(begun)
+            told = told_of(nn.functional.pad(action, (0, beside)), paid, over)
             if step % every == 0 or ended:
                 yield _image(env, task.name, solved)
-
-
-def told_of(action: np.ndarray, reward: float, ended: bool, told: torch.Tensor) -> torch.Tensor:
-    """What `Trials` shows of a step beside the next observation, in the form of `told`."""
-    row = torch.zeros_like(told)
-    row[0, : len(action)] = torch.as_tensor(action, dtype=torch.float32)
-    row[0, -3], row[0, -2] = reward, float(ended)
-    return row
 
 
 def _image(env: gymnasium.Env[Any, Any], name: str, solved: bool) -> np.ndarray:

@@ -92,7 +92,7 @@ class Forgetful:
 
 
 def test_what_is_learned_from_is_what_was_done():
-    # Trials of 4 episodes in rollouts of 10 steps: memory goes on from one rollout into the next, or is left out.
+    # Three trials a rollout, each from an empty memory.
     loop = loop_of(arms(4), rollout_steps=12, minibatches=1, epochs=1)
     reports, digests = [], []
     update, digest = loop.algorithm.update, loop.algorithm.digest
@@ -181,6 +181,7 @@ def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path):
         ({"actor": NetworkConfig("one_hot", width=8)}, "algorithm.actor.task.code hidden"),
         ({"critic": dataclasses.replace(NETWORK, name="multi_head")}, "parts of each task's own"),
         ({"memory": 0}, "memory"),
+        ({"precision": "bfloat16"}, "leave it at float32"),
     ],
 )
 def test_what_cannot_learn_to_learn_is_refused(changes, message):
@@ -197,6 +198,30 @@ def test_sizes_that_do_not_fit_are_named(changes, message):
     with pytest.raises(UserError, match=message):
         for _ in range(20):
             loop.advance()
+
+
+def test_values_are_those_of_one_pass_over_the_rollout_and_what_comes_after():
+    loop = loop_of(arms(4), rollout_steps=6, minibatches=1, gae_lambda=0.0, gamma=0.5, advantages="none")
+    agent, digest, wanted = loop.algorithm, loop.algorithm.digest, []
+
+    def watched(rollout, last, progress):
+        memory, values = torch.zeros(1, WORLDS, 32), []
+        for obs in (*rollout.obs, last):
+            given = agent._normal(obs[None], agent._groups.task_id)
+            outputs, memory = agent.critics.step(given, memory, agent._groups.task_id)
+            values.append(agent.critic.values(outputs, agent._groups.task_id).mean(dim=0)[0])
+        goes_on = (1.0, 1.0, 1.0, 0.0, 1.0, 1.0)  # a whole trial, and half of one
+        wanted.extend(rollout.reward[i] + 0.5 * goes_on[i] * values[i + 1] for i in range(6))
+        return digest(rollout, last, progress)
+
+    agent.digest = watched
+    target = digested(loop)["target"]
+    assert torch.allclose(target.reshape(WORLDS, 6).T, torch.stack(wanted), atol=1e-5)
+
+
+def test_compiling_is_refused():
+    with pytest.raises(UserError, match="leave it out for agents with memory"):
+        loop_of().algorithm.compile()
 
 
 def test_films_show_whole_trials_with_what_came_before(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from runner_toys import InlineVectorEnv
 from toy_envs import toy_goals, toy_task
 
 from mtrl.errors import UserError
-from mtrl.goals import INACTIVE, EachGoalHeld, ResampleGoals
+from mtrl.goals import INACTIVE, EachGoalOnce, ResampleGoals
 from mtrl.vector.trials import Trials
 
 FIRST = toy_task("first", horizon=3)
@@ -53,6 +53,20 @@ def test_an_observation_tells_what_came_before_and_where_trials_begin():
     assert counts.tolist() == [30 // 3 % EPISODES] * 2 + [30 // 2 % EPISODES] * 2
 
 
+def test_without_a_seed_the_one_before_stands():
+    env = Trials(inner(), EPISODES)
+    play = [step.clone() for step in actions(12, env)]
+    traces = []
+    for seed in (5, None, 6):
+        obs, _ = env.reset(seed=seed)
+        traces.append(torch.stack([obs, *(env.step(action)[0] for action in play)]))
+    assert torch.equal(traces[0], traces[1]) and not torch.equal(traces[0], traces[2])
+    kept, state = env.reset(seed=7)[0], env.get_state()
+    env.reset(seed=8)
+    env.set_state(state)
+    assert torch.equal(env.reset()[0], kept)
+
+
 def test_a_goal_is_held_for_a_trial_and_then_drawn_anew():
     env = Trials(inner((FIRST,)), EPISODES)
     env.reset(seed=1)
@@ -81,7 +95,8 @@ def test_a_trial_of_one_episode_is_an_episode():
 def test_each_goal_has_one_trial_in_an_evaluation():
     env = Trials(inner((FIRST,)), EPISODES)
     counts = GOALS.counts[:1]
-    _, info = env.reset(seed=0, options={"schedule": EachGoalHeld(env.task_id.tolist(), counts, EPISODES)})
+    schedule = EachGoalOnce(env.task_id.tolist(), counts, trial_episodes=EPISODES)
+    _, info = env.reset(seed=0, options={"schedule": schedule})
     played = []
     while bool(info["active"].any()):
         obs, _, _, _, info = env.step(torch.zeros(SLOTS, 2))

@@ -125,7 +125,7 @@ const Tables = (() => {
         if (!row.fixed) parts.splice(1, 0, `training ${duration(wall)}`);
         return h("li", {}, `seed ${seed}: ${parts.join(", ")}`);
       });
-    return lines.length ? [h("p", {}, "Where the time went"), h("ul", { class: "spent" }, lines)] : null;
+    return lines.length ? [h("p", {}, "Where the time went"), h("ul", {}, lines)] : null;
   }
 
   function perTask(row, tasks) {

@@ -4,7 +4,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from mtrl.algorithm import Algorithm
+from mtrl.algorithm import Algorithm, Policy
 from mtrl.checkpoint import Checkpoint, Snapshot
 from mtrl.errors import Interrupted, UserError
 from mtrl.evaluation import EvaluationResult, evaluate
@@ -202,8 +202,11 @@ class Session:
             if self._evaluation_env is None:
                 slots = self._experiment.evaluation_slots(goals or max(self._goals.counts))
                 self._evaluation_env = self._experiment.build_evaluation_env(self._goals, slots)
-            player = self._agent.player() if isinstance(self._agent, Algorithm) else self._agent
-            return evaluate(player, self._evaluation_env, goals, on_step=self._stop.check)
+            return evaluate(self._player(), self._evaluation_env, goals, on_step=self._stop.check)
+
+    def _player(self) -> Policy:
+        """The agent as it plays elsewhere than where it learns."""
+        return self._agent.player() if isinstance(self._agent, Algorithm) else self._agent
 
     def _record(self, result: EvaluationResult, *, final: bool) -> None:
         self._evaluations.append(result.to_record(final=final, **self._counters()))
@@ -242,9 +245,8 @@ class Session:
         from mtrl.video import Stage, film  # needs ffmpeg and OpenGL, which training does not
 
         stage = Stage.of(self._experiment, self._goals)
-        player = self._agent.player() if isinstance(self._agent, Algorithm) else self._agent
         try:
-            files = film(player, stage, self._folder.videos)
+            files = film(self._player(), stage, self._folder.videos)
         except UserError as error:
             warn(f"no videos: {error}")
             return

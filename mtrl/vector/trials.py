@@ -7,20 +7,42 @@ Reinforcement Learn", 2016.
 from dataclasses import replace
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
-from gymnasium.vector.utils import batch_space
 
 from mtrl.errors import UserError
 from mtrl.goals import ResampleGoals
 from mtrl.types import Actions, Flags, Observations, Rewards, State
 from mtrl.vector.contract import StepInfo, TaskVectorEnv, schedule_of
 
+TOLD = 3
+"""Numbers that an observation tells of the step before, beside its action: `REWARD`, `ENDED` and `BEGINS`."""
+REWARD, ENDED, BEGINS = -3, -2, -1
+"""Where an observation has the reward of the step before, 1 if that ended an episode, and 1 if a trial begins."""
+
+
+def told_of(action: torch.Tensor, reward: torch.Tensor, ended: torch.Tensor) -> torch.Tensor:
+    """What the next observations of a trial tell of a step: `[env, act + TOLD]`.
+
+    Args:
+        action: `[env, act]`.
+        reward: `[env]`.
+        ended: `[env]`, whether it ended an episode.
+    """
+    numbers = torch.stack([reward, ended.to(reward.dtype), torch.zeros_like(reward)], dim=1)
+    return torch.cat([action, numbers], dim=1)
+
+
+def told_first(before: torch.Tensor, begins: torch.Tensor) -> torch.Tensor:
+    """The same, `[env, act + TOLD]`, with nothing to tell where a trial begins, `[env]`, but that."""
+    told = before.masked_fill(begins.unsqueeze(1), 0.0)
+    told[:, BEGINS] = begins.to(before.dtype)
+    return told
+
 
 def mask_in_trials(obs_mask: torch.Tensor, action_mask: torch.Tensor) -> torch.Tensor:
     """`[task, obs]` bool, which numbers are real of what `Trials` shows of an environment with these masks."""
-    return torch.cat([obs_mask, action_mask, torch.ones_like(obs_mask[:, :1]).expand(-1, 3)], dim=1)
+    return torch.cat([obs_mask, action_mask, torch.ones_like(obs_mask[:, :1]).expand(-1, TOLD)], dim=1)
 
 
 class TrialInfo(StepInfo):
@@ -56,14 +78,12 @@ class Trials(TaskVectorEnv):
             raise UserError(f"a trial of {episodes} episodes with {adapting} to adapt has none that counts: give more")
         self._env, self.trial_episodes, self.adapting = env, episodes, adapting
         action_dim = env.action_mask.shape[1]
-        width = env.obs_mask.shape[1] + action_dim + 3
+        width = env.obs_mask.shape[1] + action_dim + TOLD
         tasks = [replace(task, obs_dim=width, horizon=episodes * task.horizon) for task in env.tasks]
         super().__init__(tasks, env.task_id.tolist(), env.goal_set, env.device)
-        self.obs_mask, self.action_mask = mask_in_trials(env.obs_mask, env.action_mask), env.action_mask
-        self.single_action_space = gymnasium.spaces.Box(-1.0, 1.0, (action_dim,), np.float32)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.report_every = env.report_every
-        self._before = torch.zeros((self.num_envs, action_dim + 3), device=env.device)
+        self.obs_mask = mask_in_trials(env.obs_mask, env.action_mask)
+        self.report_every, self._seed = env.report_every, 0
+        self._before = torch.zeros((self.num_envs, action_dim + TOLD), device=env.device)
         self._episode = torch.zeros(self.num_envs, dtype=torch.int64, device=env.device)
         self._real = env.action_mask[env.task_id].to(torch.float32)
         self._action = torch.zeros((self.num_envs, action_dim), device=env.device)
@@ -79,12 +99,12 @@ class Trials(TaskVectorEnv):
         given = dict(options or {})
         if given.pop("random_progress", False):
             raise UserError("trials are whole episodes: leave --random-progress off")
+        self._seed = self._seed if seed is None else int(seed)
         counts = [self.goal_set.counts[task] for task in self.task_id.tolist()]
-        schedule = schedule_of(given) or ResampleGoals(counts, seed or 0, self.trial_episodes)
-        obs, info = self._env.reset(seed=seed, options={**given, "schedule": schedule})
+        schedule = schedule_of(given) or ResampleGoals(counts, self._seed, self.trial_episodes)
+        obs, info = self._env.reset(seed=self._seed, options={**given, "schedule": schedule})
         self._episode.zero_()
-        self._before.zero_()
-        self._before[:, -1] = info["active"].to(torch.float32)
+        self._before = told_first(torch.zeros_like(self._before), info["active"])
         return self._whole(obs), info
 
     def _whole(self, obs: Observations) -> Observations:
@@ -100,12 +120,9 @@ class Trials(TaskVectorEnv):
         obs, reward, _, _, info = self._env.step_wait()
         ended, number = info["final_mask"], self._episode.clone()
         over = ended & (number == self.trial_episodes - 1)
-        nothing = torch.zeros_like(reward)
-        before = torch.cat([self._action, torch.stack([reward, ended.to(reward.dtype), nothing], dim=1)], dim=1)
-        before = before * info["active"].unsqueeze(1)
+        before = told_of(self._action, reward, ended) * info["active"].unsqueeze(1)
         final = torch.cat([info["final_obs"], before], dim=1)
-        self._before = before.masked_fill(over.unsqueeze(1), 0.0)
-        self._before[:, -1] = over.to(reward.dtype)
+        self._before = told_first(before, over)
         self._episode = (number + ended.to(torch.int64)).masked_fill_(over, 0)
         whole = self._whole(obs)
         told: TrialInfo = {
@@ -127,6 +144,7 @@ class Trials(TaskVectorEnv):
             "before": self._before.cpu().clone(),
             "episode": self._episode.cpu().clone(),
             "episodes": self.trial_episodes,
+            "seed": self._seed,
         }
         return {"env": self._env.get_state(), **own}
 
@@ -136,7 +154,7 @@ class Trials(TaskVectorEnv):
             raise UserError(f"the saved trials have {state['episodes']} episodes, these {self.trial_episodes}")
         obs = self._env.set_state(state["env"])
         self._before = state["before"].to(self.device)
-        self._episode = state["episode"].to(self.device)
+        self._episode, self._seed = state["episode"].to(self.device), state["seed"]
         return self._whole(obs)
 
     @property
