@@ -214,7 +214,7 @@ class PolicyLoop:
     Args:
         env: The environment, after a reset.
         obs: Its observations.
-        storage: `replay`: an off-policy agent's. `rollout`: with the policy's log-probabilities and a critic's values.
+        storage: `replay`: an off-policy agent's. `rollout`: with the policy's log-probabilities.
 
     Attributes:
         parts: The functions `act` and `store`, which may be replaced by others that time them.
