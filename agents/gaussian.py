@@ -11,8 +11,8 @@ from mtrl.parts.network import GroupTasks, Inputs, Network, NetworkAround, Outpu
 
 from .policy import HALF_LOG_TWO_PI, Distribution, GroupedActions
 
-Spread = Literal["task", "state"]
-"""Where a standard deviation comes from: learned for each task, or the network's output."""
+Spread = Literal["task", "all", "state"]
+"""Where a standard deviation comes from: learned for each task, learned for all together, or the network's output."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,13 @@ class Gaussian(Distribution):
         away = (drawn - mean) * (-log_std).exp()
         return ((-0.5 * away.square() - log_std - HALF_LOG_TWO_PI) * mask).sum(dim=-1)
 
+    def divergence(self, before: torch.Tensor, after: torch.Tensor, mask: torch.Tensor) -> Samples:
+        """Kullback-Leibler, of what is drawn with outputs `after` from what was drawn `before`."""
+        (mean, log_std), (new_mean, new_log_std) = self.parameters(before), self.parameters(after)
+        squares = (2.0 * log_std).exp() + (mean - new_mean).square()
+        each = new_log_std - log_std + 0.5 * squares * (-2.0 * new_log_std).exp() - 0.5
+        return (each * mask).sum(dim=-1)
+
     def entropy(self, outputs: torch.Tensor, mask: torch.Tensor) -> Samples:
         """Of what is drawn, over the real action numbers."""
         _, log_std = self.parameters(outputs)
@@ -82,12 +89,29 @@ class TaskSpread(TaskSpecific):
         return torch.cat([mean, self.log_std[:, task_id].expand_as(mean)], dim=-1)
 
 
-class WithTaskSpread(NetworkAround):
-    """A network of means, and a spread of each task's own beside them."""
+class CommonSpread(nn.Module):
+    """The same numbers for all tasks and states, beside what a network gives.
 
-    def __init__(self, body: Network, num_tasks: int, action_dim: int) -> None:
+    Args:
+        copies: Of the network.
+        numbers: Beside it.
+    """
+
+    def __init__(self, copies: int, numbers: int) -> None:
+        super().__init__()
+        self.log_std = nn.Parameter(torch.zeros(copies, 1, 1, numbers))
+
+    def forward(self, mean: Outputs, task_id: GroupTasks) -> Outputs:
+        """`[copies, group, sample, act]` to `[copies, group, sample, 2 * act]`."""
+        return torch.cat([mean, self.log_std.expand_as(mean)], dim=-1)
+
+
+class WithSpread(NetworkAround):
+    """A network of means, and a spread beside them that is no output of it."""
+
+    def __init__(self, body: Network, spread: TaskSpread | CommonSpread) -> None:
         super().__init__(body)
-        self.spread = TaskSpread(1, num_tasks, action_dim)
+        self.spread = spread
 
     def forward(self, x: Inputs, task_id: GroupTasks) -> Outputs:
         """See `Network`."""

@@ -18,7 +18,7 @@ from mtrl.types import Observations, State, TaskIds
 from .actor_critic import ActorCritic
 from .advantages import by_task, normalized, over_time, with_linear_baseline, with_values
 from .build import Sizes, build_actor_and_critics
-from .gaussian import Gaussian, WithTaskSpread
+from .gaussian import CommonSpread, Gaussian, TaskSpread, WithSpread
 from .optimizers import Optimizers
 from .ppo_config import PPOConfig
 
@@ -65,7 +65,9 @@ class PPO(ActorCritic[PPOConfig], OnPolicyAlgorithm):
         sizes = Sizes(2 * action_dim if by_network else action_dim, config.critics, values_of_actions=False)
         actor, critics = build_actor_and_critics(config, problem, self.critic, sizes, seed)
         if not by_network:
-            actor = WithTaskSpread(actor, problem.num_tasks, action_dim).to(problem.device)
+            each = config.spread == "task"
+            spread = TaskSpread(1, problem.num_tasks, action_dim) if each else CommonSpread(1, action_dim)
+            actor = WithSpread(actor, spread).to(problem.device)
         return actor, critics
 
     @torch.no_grad()

@@ -44,7 +44,8 @@ class PPOConfig(ActorCriticConfig):
     """The actor's learning rate falls where the policy moves by more than twice this in an update, and rises where it
     moves by less than half, as the mean KL divergence; 0: it does not follow."""
     spread: Spread = "task"
-    """The policy's standard deviation: learned for each task, or given by the network in each state."""
+    """The policy's standard deviation: learned for each task or for all together, or given by the network in each
+    state."""
     initial_log_std: float = 0.0
     """Log standard deviation at the start."""
     squash: bool = False

@@ -8,12 +8,12 @@ the episodes of a trial, and nothing runs on from one trial to the next.
 import copy
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 
 from mtrl.algorithm import Metrics, Policy, Rows
-from mtrl.config import Bounds, check_bounds
+from mtrl.config import Bounds, TrialConfig, check_bounds
 from mtrl.errors import UserError
 from mtrl.parts.critic import Samples
 from mtrl.parts.groups import GroupMemory, Groups
@@ -33,12 +33,14 @@ from .ppo_config import PPOConfig
 class RL2Config(PPOConfig):
     """RL2 by proximal policy optimisation; `rollout_steps` is best a trial, or several."""
 
-    in_trials: ClassVar[bool] = True
-
     memory: int = 128
     """Units of the memory, of the actor and of the critics each."""
     reward_seen: float = 0.1
     """What the reward of the step before is multiplied with where networks see it."""
+
+    def training_episodes(self, trial: TrialConfig) -> int:
+        """Episodes of a trial in training. Agents that learn to learn have this; trials are made for them."""
+        return trial.episodes
 
     def check(self) -> None:
         """See `ActorCriticConfig.check`."""

@@ -7,7 +7,8 @@ it: `gymnasium.make("mtrl.envs:MTRL/reach-v3")`.
 if __name__ != "mtrl.envs":
     raise ImportError("import this folder as mtrl.envs (pip install -e . first)")
 
-from . import metaworld, suites
+from . import metaworld, suites, teaching
 
 metaworld.register()
+teaching.register()
 suites.register()

@@ -71,7 +71,7 @@ SPEED = """\
 Env steps a second, all worlds together: the median of some windows, after a warm-up; the host waits for the device at
 the two ends of a window alone. An env step is five physics steps and a forward pass, with observation, reward, success
 and the beginning of the next episode. *policy and replay*: the actor of the preset `mtmhsac` samples actions, and
-transitions go into the replay buffer. *policy and rollout*: into a rollout buffer, with its log-probability. *expert*: the
+transitions go into the replay buffer. *policy and rollout*: into a rollout buffer. *expert*: the
 scripted experts' actions, recorded on the native engine for some goals of each task and begun in different steps, so
 that there are contacts. *random*: uniform actions. In all but *expert* episodes end all the time, at different steps.
 *Contacts* and *rows* (of constraints) are means over worlds at the end of *expert*. In brackets the spread of the

@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time `__getattr__` do
     from mtrl.register import task as task
     from mtrl.report import compare as compare
     from mtrl.scenes.register import register_scene_task as register_scene_task
+    from mtrl.tensors.register import register_tensor_task as register_tensor_task
     from mtrl.vector.build import make_vector_env as make_vector_env
     from mtrl.video import film_run as film_run
 
@@ -54,6 +55,7 @@ _PUBLIC = {
     "register_task": "mtrl.register",
     "register_tracker": "mtrl.register",
     "register_scene_task": "mtrl.scenes.register",
+    "register_tensor_task": "mtrl.tensors.register",
     "task": "mtrl.register",
     "compare": "mtrl.report",
     "make_vector_env": "mtrl.vector.build",

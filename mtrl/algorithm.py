@@ -29,6 +29,8 @@ class Problem:
         seed: Fixes initial weights and all sampling of the agent.
         descriptors: `[task, descriptor]`, what is known of the tasks beforehand, padded with zeros; None: nothing.
         ranks: Processes that train together; each has worlds of its own, and the same agent.
+        trial_episodes: Where the agent learns to learn: episodes of a trial in which it adapts; otherwise 0.
+        horizon: Steps of the longest episode, where the agent learns to learn; otherwise 0.
     """
 
     task_names: tuple[str, ...]
@@ -38,6 +40,8 @@ class Problem:
     seed: int
     descriptors: Float32[torch.Tensor, "task descriptor"] | None = None
     ranks: Ranks = ALONE
+    trial_episodes: int = 0
+    horizon: int = 0
 
     @property
     def num_tasks(self) -> int:
@@ -220,12 +224,14 @@ class OnPolicyAlgorithm(Algorithm):
         epochs: How often each of them is learned from.
         minibatches: Updates in an epoch, each from an equal part of every task's steps.
         overlap: Learn from one rollout while the next is collected, instead of between the two.
+        whole_trials: In every rollout all worlds begin anew.
     """
 
     rollout_steps: int
     epochs: int
     minibatches: int
     overlap: bool = False
+    whole_trials: bool = False
 
     @abc.abstractmethod
     def explore(self, obs: Observations, task_id: TaskIds) -> Explored:

@@ -225,6 +225,11 @@ class RunningEpisodes:
             )
         ]
 
+    def drop(self) -> None:
+        """Forgets the episodes that are under way."""
+        for running in (self._any, self._return, self._length):
+            running.zero_()
+
     def get_state(self) -> State:
         """The sums; `collect` what has ended before."""
         return {"any": self._any.cpu(), "return": self._return.cpu(), "length": self._length.cpu()}

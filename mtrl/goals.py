@@ -124,10 +124,14 @@ class ResampleGoals(_CountingSchedule):
         if trial_episodes < 1:
             raise UserError(f"trial_episodes is {trial_episodes}: a trial has at least 1 episode")
         self._counts, self._seed, self._trial = list(goal_counts), seed, trial_episodes
+        self._drawn = [(INACTIVE, INACTIVE)] * len(goal_counts)  # the newest trial of each slot, and its goal
 
     def _goal(self, slot: int, episode: int) -> int:
-        stream = np.random.default_rng([self._seed, slot, episode // self._trial])
-        return int(stream.integers(self._counts[slot]))
+        trial = episode // self._trial
+        if self._drawn[slot][0] != trial:
+            stream = np.random.default_rng([self._seed, slot, trial])
+            self._drawn[slot] = trial, int(stream.integers(self._counts[slot]))
+        return self._drawn[slot][1]
 
     def get_state(self) -> State:
         """Seed and trials too, so that a schedule built with others goes on as this one."""
@@ -137,6 +141,7 @@ class ResampleGoals(_CountingSchedule):
         """Goes on from a state."""
         super().set_state(state)
         self._seed, self._trial = state["seed"], state["trial_episodes"]
+        self._drawn = [(INACTIVE, INACTIVE)] * len(self._counts)
 
 
 class EachGoalOnce(_CountingSchedule):

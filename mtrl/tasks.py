@@ -13,6 +13,7 @@ from mtrl.registry import Registry
 
 if TYPE_CHECKING:
     from mtrl.scenes.task import SceneTask
+    from mtrl.tensors.task import TensorTask
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class TaskDefinition:
         scene: Gives the task's scene, views and rules, for engines that step worlds in batches; None where it has none.
         descriptor: What is known of the task beforehand; networks may be told it (`--algorithm.actor.task.code
             descriptor`).
+        tensors: Gives the task's functions of tensors, for the engine `tensor`; None where it has none.
     """
 
     name: str
@@ -70,6 +72,18 @@ class TaskDefinition:
     engine: str
     scene: "Callable[[], SceneTask] | None" = None
     descriptor: tuple[float, ...] = ()
+    tensors: "Callable[[], TensorTask] | None" = None
+
+    @property
+    def tensor_task(self) -> "TensorTask":
+        """The task as the engine `tensor` runs it.
+
+        Raises:
+            UserError: It is not a task of tensor functions.
+        """
+        if self.tensors is None:
+            raise UserError(f"task '{self.name}' has no functions of tensors: leave the engine on auto")
+        return self.tensors()
 
     @property
     def scene_task(self) -> "SceneTask":

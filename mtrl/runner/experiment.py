@@ -61,13 +61,18 @@ class Experiment:
         """The agent with its initial weights: an algorithm, or a fixed policy."""
         problem = make_problem(self.suite.train_tasks, self.device, self.config.seed)
         if self.in_trials:
-            problem = replace(problem, obs_mask=mask_in_trials(problem.obs_mask, problem.action_mask))
+            problem = replace(
+                problem,
+                obs_mask=mask_in_trials(problem.obs_mask, problem.action_mask),
+                trial_episodes=self.config.trial.episodes,
+                horizon=max(TASKS.get(name).horizon for name in self.suite.train_tasks),
+            )
         return self.preset.build(self.config.algorithm, replace(problem, ranks=self.ranks))
 
     @property
     def in_trials(self) -> bool:
         """Whether the agent learns to learn: its episodes are trials, and it sees what came before."""
-        return getattr(self.config.algorithm, "in_trials", False)
+        return hasattr(self.config.algorithm, "training_episodes")
 
     def goal_sets(self) -> dict[str, GoalSet]:
         """Goals by split: training and held-out goals of the training tasks, and goals of tasks never trained on."""
@@ -107,7 +112,7 @@ class Experiment:
     def build_env(self, goals: GoalSet, slots_per_task: int) -> TaskVectorEnv:
         """Slots of the tasks that the goals belong to, for training."""
         env = self._build_episodes(goals, slots_per_task)
-        return Trials(env, self.config.trial.episodes) if self.in_trials else env
+        return Trials(env, self.config.algorithm.training_episodes(self.config.trial)) if self.in_trials else env
 
     def build_evaluation_env(self, goals: GoalSet, slots_per_task: int) -> TaskVectorEnv:
         """The same for evaluations: trials are followed by episodes that count."""

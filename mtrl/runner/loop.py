@@ -47,6 +47,11 @@ class EpisodeStatistics:
         for episode in episodes:
             self._recent[episode.task].append((episode.success_any, episode.return_))
 
+    def drop_running(self) -> None:
+        """Forgets the episodes that are under way: all worlds begin others."""
+        self._take(self._running.collect())
+        self._running.drop()
+
     def metrics(self) -> dict[str, float]:
         """`train/success` and `train/return`, as means over tasks and for each task; NaN before the first episode.
 

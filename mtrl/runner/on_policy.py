@@ -1,5 +1,6 @@
 """The on-policy loop: collect a rollout, learn from it some times over, collect the next."""
 
+import numpy as np
 import torch
 
 from mtrl.algorithm import OnPolicyAlgorithm, Rows, Step
@@ -46,6 +47,7 @@ class OnPolicyLoop(TrainingLoop):
         seed = stream_seed(config.seed, ranks)
         self._lessons = Lessons(algorithm.epochs, algorithm.minibatches, seed, env.device)
         self._obs: Observations
+        self._restarts = 0
 
     def start(self) -> None:
         """Starts all episodes."""
@@ -79,6 +81,16 @@ class OnPolicyLoop(TrainingLoop):
             if not self.algorithm.overlap:
                 self._learn(self._lessons.total)
         self.rollout.clear()
+        if self.algorithm.whole_trials:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """New trials in all worlds: where episodes were cut short, some are within one."""
+        self._restarts += 1
+        words = np.random.SeedSequence([self.ranks.seed(self._config.seed), self._restarts]).generate_state(1)
+        self._obs, _ = self.env.reset(seed=int(words[0] >> 1))
+        self.statistics.drop_running()
+        self.algorithm.begin_episodes(torch.ones(self.env.num_envs, dtype=torch.bool, device=self.env.device))
 
     def _learn(self, until: int) -> None:
         """Updates from the newest complete rollout, up to so many of them."""
@@ -88,7 +100,8 @@ class OnPolicyLoop(TrainingLoop):
 
     def get_state(self) -> State:
         """See `TrainingLoop.get_state`."""
-        return {**super().get_state(), "rollout": self.rollout.get_state(), "lessons": self._lessons.get_state()}
+        own = {"rollout": self.rollout.get_state(), "lessons": self._lessons.get_state(), "restarts": self._restarts}
+        return {**super().get_state(), **own}
 
     def set_state(self, state: State) -> None:
         """See `TrainingLoop.set_state`."""
@@ -96,6 +109,7 @@ class OnPolicyLoop(TrainingLoop):
         self._obs = self.env.set_state(state["env"])
         self.rollout.set_state(state["rollout"])
         self._lessons.set_state(state["lessons"])
+        self._restarts = int(state["restarts"])
 
 
 class Lessons:

@@ -24,6 +24,11 @@ class ScheduledEpisodes:
         self._seed = 0
         self._schedule: GoalSchedule | None = None
 
+    @property
+    def seed(self) -> int:
+        """Of the environment, as `begin` last got it."""
+        return self._seed
+
     def _begun(self, seed: int | None, schedule: GoalSchedule | None) -> GoalSchedule:
         """Takes a schedule into use, or one that resamples goals; None keeps the seed of before.
 

@@ -34,12 +34,19 @@ def _warp_builder() -> Builder:
     return WarpVectorEnv
 
 
+def _tensor_builder() -> Builder:
+    from mtrl.tensors.vector import TensorVectorEnv
+
+    return TensorVectorEnv
+
+
 WORLDS_FOR_WARP = 512
 """Worlds from which `auto` takes the warp engine on a CUDA device: a step of it takes some milliseconds however few."""
 
 ENGINES: Registry[Builder] = Registry("engine")
 ENGINES.register_later("native", _scene_builder, "tasks on MuJoCo scenes, in batches on native threads")
 ENGINES.register_later("warp", _warp_builder, "tasks on MuJoCo scenes, thousands of worlds on a GPU")
+ENGINES.register_later("tensor", _tensor_builder, "tasks whose rules are functions of tensors, without a simulator")
 ENGINES.register("official", ProcessVectorEnv, "Meta-World's own classes, in worker processes")
 ENGINES.register("gymnasium", ProcessVectorEnv, "your gymnasium environments, in worker processes")
 

@@ -5,7 +5,7 @@ Reinforcement Learn", 2016.
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,36 @@ TOLD = 3
 """Numbers that an observation tells of the step before, beside its action: `REWARD`, `ENDED` and `BEGINS`."""
 REWARD, ENDED, BEGINS = -3, -2, -1
 """Where an observation has the reward of the step before, 1 if that ended an episode, and 1 if a trial begins."""
+
+
+class Told(NamedTuple):
+    """An observation of `Trials` taken apart, `[..., env]` or `[..., env, number]`.
+
+    Attributes:
+        obs: What the environment shows.
+        action: Of the step before, as the environment got it.
+        reward: Of the step before.
+        ended: Bool, whether it ended an episode.
+        begins: Bool, whether a trial begins, and nothing came before.
+    """
+
+    obs: torch.Tensor
+    action: torch.Tensor
+    reward: torch.Tensor
+    ended: torch.Tensor
+    begins: torch.Tensor
+
+
+def taken_apart(seen: torch.Tensor, action_dim: int) -> Told:
+    """Observations `[..., env, obs]` of `Trials` in their parts.
+
+    Args:
+        seen: What `Trials` showed.
+        action_dim: Numbers in an action.
+    """
+    shown = seen.shape[-1] - action_dim - TOLD
+    action = seen[..., shown : shown + action_dim]
+    return Told(seen[..., :shown], action, seen[..., REWARD], seen[..., ENDED] > 0, seen[..., BEGINS] > 0)
 
 
 def told_of(action: torch.Tensor, reward: torch.Tensor, ended: torch.Tensor) -> torch.Tensor:

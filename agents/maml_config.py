@@ -1,0 +1,84 @@
+"""Settings of model-agnostic meta-learning."""
+
+import math
+from dataclasses import dataclass, field
+
+from mtrl.config import Bounds, TrialConfig, check_bounds
+from mtrl.errors import UserError
+from mtrl.parts.network import ConditioningConfig, NetworkConfig
+
+from .trust_region import TrustRegion
+
+_POLICY = NetworkConfig("one_hot", width=128, depth=2, activation="tanh", task=ConditioningConfig("hidden"))
+
+
+@dataclass(frozen=True)
+class MAMLConfig:
+    """Model-agnostic meta-learning with trust regions; the episodes that are adapted on are `--trial.episodes`."""
+
+    actor: NetworkConfig = field(default_factory=lambda: _POLICY)
+    """The policy's network; it is told no task."""
+    inner_learning_rate: float = 0.1
+    """Of the gradient step that adapts; advantages have deviation 1."""
+    first_order: bool = False
+    """Take that step for a constant where the outer gradient goes through it."""
+    outer_episodes: int = 10
+    """Episodes with adapted weights in each world, which the outer step is learned from."""
+    gamma: float = 0.99
+    """Discount."""
+    gae_lambda: float = 1.0
+    """Advantages: 0 trusts the linear baseline after one step, 1 looks to the end of the episode."""
+    kl: float = 0.01
+    """Limit of the mean divergence between the adapted policies before and after an outer step."""
+    conjugate_iterations: int = 10
+    """Of the conjugate gradient method, for the direction of the outer step."""
+    damping: float = 1e-5
+    """Added to the curvature."""
+    shrink: float = 0.8
+    """What an outer step that does not do is multiplied with."""
+    attempts: int = 15
+    """How often that is tried."""
+    initial_log_std: float = 0.0
+    """Log standard deviation of actions at the start."""
+    min_log_std: float = math.log(1e-6)
+    """Lower bound of it."""
+    max_log_std: float = 2.0
+    """Upper bound of it."""
+
+    def training_episodes(self, trial: TrialConfig) -> int:
+        """Episodes of a trial in training. Agents that learn to learn have this; trials are made for them."""
+        return trial.episodes + self.outer_episodes
+
+    def trust_region(self) -> TrustRegion:
+        """How the outer step is looked for."""
+        return TrustRegion(self.kl, self.conjugate_iterations, self.damping, self.shrink, self.attempts)
+
+    def check(self) -> None:
+        """Refuses impossible settings.
+
+        Raises:
+            UserError: There are some.
+        """
+        check_bounds(self, _BOUNDS, "algorithm.")
+        self.actor.check("algorithm.actor.")
+        if self.actor.code.code != "hidden":
+            raise UserError(
+                f"--algorithm.actor.task.code {self.actor.task.code} tells the network which task it is in, and this "
+                "agent is to find out: give --algorithm.actor.task.code hidden"
+            )
+
+
+_BOUNDS: Bounds = {
+    "inner_learning_rate": (0.0, 1e3),
+    "outer_episodes": (1, 10_000),
+    "gamma": (0.0, 1.0),
+    "gae_lambda": (0.0, 1.0),
+    "kl": (1e-9, 1e3),
+    "conjugate_iterations": (1, 10_000),
+    "damping": (0.0, 1e3),
+    "shrink": (0.01, 0.99),
+    "attempts": (1, 1_000),
+    "initial_log_std": (-20.0, 5.0),
+    "min_log_std": (-20.0, 5.0),
+    "max_log_std": (-20.0, 5.0),
+}
