@@ -14,17 +14,17 @@ from typing import NamedTuple
 import torch
 
 from mtrl.algorithm import Explored, Metrics, OnPolicyAlgorithm, Policy, Problem, Rows
-from mtrl.errors import UserError
-from mtrl.parts.network import NetworkShape, TaskParameters, call_network, split_parameters
+from mtrl.parts.network import NetworkShape, TaskParameters, call_network
 from mtrl.rollouts import RolloutBuffer, gae
 from mtrl.types import Actions, Observations, State, TaskIds
-from mtrl.vector.trials import Told, taken_apart
+from mtrl.vector.trials import TOLD, Told, taken_apart
 
 from . import baseline
 from .advantages import LEAST_DEVIATION
 from .build import ACTOR_HEAD
 from .gaussian import CommonSpread, Gaussian, WithSpread
 from .maml_config import MAMLConfig
+from .meta_checks import refuse_own_parts
 from .networks.build import build_network
 from .trial_memory import TrialMemory
 from .weights import take_weights
@@ -68,7 +68,7 @@ class MAML(OnPolicyAlgorithm):
     def __init__(self, config: MAMLConfig, problem: Problem) -> None:
         self.config, self.problem = config, problem
         self._actions = problem.action_mask.shape[1]
-        self._shown = problem.obs_mask.shape[1] - self._actions - 3
+        self._shown = problem.obs_mask.shape[1] - self._actions - TOLD
         self._inner_steps = problem.trial_episodes * problem.horizon
         self.rollout_steps = self._inner_steps + config.outer_episodes * problem.horizon
         self._policy = Gaussian(config.initial_log_std, config.min_log_std, config.max_log_std, squash=False)
@@ -85,11 +85,7 @@ class MAML(OnPolicyAlgorithm):
             problem.num_tasks, self._shown, self._actions, 1, ACTOR_HEAD, mask, task_names=problem.task_names
         )
         body = build_network(shape, config.actor, torch.Generator().manual_seed(problem.seed), "actor")
-        if split_parameters(body).specific:
-            raise UserError(
-                f"network '{config.actor.name}' has parts of each task's own, which tasks never met before would lack: "
-                "take one that has none, such as --network one_hot"
-            )
+        refuse_own_parts(body, config.actor)
         return WithSpread(body, CommonSpread(1, self._actions)).to(problem.device)
 
     @property

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass, field
 
 from mtrl.config import Bounds, TrialConfig, check_bounds
-from mtrl.errors import UserError
 from mtrl.parts.network import ConditioningConfig, NetworkConfig
 
+from .meta_checks import refuse_task_codes
 from .trust_region import TrustRegion
 
 _POLICY = NetworkConfig("one_hot", width=128, depth=2, activation="tanh", task=ConditioningConfig("hidden"))
@@ -61,11 +61,7 @@ class MAMLConfig:
         """
         check_bounds(self, _BOUNDS, "algorithm.")
         self.actor.check("algorithm.actor.")
-        if self.actor.code.code != "hidden":
-            raise UserError(
-                f"--algorithm.actor.task.code {self.actor.task.code} tells the network which task it is in, and this "
-                "agent is to find out: give --algorithm.actor.task.code hidden"
-            )
+        refuse_task_codes(self.actor, "actor")
 
 
 _BOUNDS: Bounds = {

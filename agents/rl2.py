@@ -17,7 +17,7 @@ from mtrl.config import Bounds, TrialConfig, check_bounds
 from mtrl.errors import UserError
 from mtrl.parts.critic import Samples
 from mtrl.parts.groups import GroupMemory, Groups
-from mtrl.parts.network import Network, Outputs, split_parameters
+from mtrl.parts.network import Network, Outputs
 from mtrl.parts.part import PerTask
 from mtrl.rollouts import PerStep, RolloutBuffer
 from mtrl.types import Observations, State
@@ -25,6 +25,7 @@ from mtrl.vector.trials import BEGINS, REWARD
 
 from .advantages import by_task
 from .memory import WithMemory
+from .meta_checks import refuse_own_parts, refuse_task_codes
 from .ppo import PPO
 from .ppo_config import PPOConfig
 
@@ -46,12 +47,7 @@ class RL2Config(PPOConfig):
         """See `ActorCriticConfig.check`."""
         check_bounds(self, _BOUNDS, "algorithm.")
         for name in ("actor", "critic"):
-            network = getattr(self, name)
-            if network.code.code != "hidden":
-                raise UserError(
-                    f"--algorithm.{name}.task.code {network.task.code} tells the network which task it is in, and this "
-                    f"agent is to find out: give --algorithm.{name}.task.code hidden"
-                )
+            refuse_task_codes(getattr(self, name), name)
         if self.normalize_obs:
             raise UserError(
                 "--algorithm.normalize-obs knows the observations of tasks that are trained on alone: leave it off for "
@@ -87,12 +83,8 @@ class RL2(PPO):
         seen = dataclasses.replace(problem, obs_mask=torch.cat([problem.obs_mask, beside], dim=1))
         generator = torch.Generator().manual_seed(seed)
         bodies = self._build_bodies(seen, seed)
-        for body in bodies:
-            if split_parameters(body).specific:
-                raise UserError(
-                    f"network '{self.config.actor.name}' or '{self.config.critic.name}' has parts of each task's own, "
-                    "which tasks never met before would lack: take one that has none, such as --network one_hot"
-                )
+        for body, config in zip(bodies, (self.config.actor, self.config.critic), strict=True):
+            refuse_own_parts(body, config)
         actor, critics = (
             WithMemory(body, fan_in, width, self.config.rollout_steps, generator).to(problem.device) for body in bodies
         )

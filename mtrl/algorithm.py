@@ -14,7 +14,9 @@ from mtrl.registry import Registry
 from mtrl.types import Actions, Flags, Observations, Rewards, State, TaskIds
 
 if TYPE_CHECKING:
+    from mtrl.buffers import ReplayBuffer
     from mtrl.rollouts import RolloutBuffer
+    from mtrl.trial_index import TrialIndex
 
 
 @dataclass(frozen=True)
@@ -174,11 +176,13 @@ class OffPolicyAlgorithm(Algorithm):
         batch_per_task: Transitions of each task in the batch that `update` takes.
         gamma: Discount of the batch: within rewards over several steps, and in `Batch.discount`.
         n_step: Steps that each transition of the batch goes over.
+        by_goal: Batches are of goals: `draw` gets an index of the trials that were played.
     """
 
     batch_per_task: int
     gamma: float = 1.0
     n_step: int = 1
+    by_goal: bool = False
 
     def begin_updates(self, steps_per_task: int, replay: Replay) -> int:
         """Called before the updates of every step that learns.
@@ -191,6 +195,10 @@ class OffPolicyAlgorithm(Algorithm):
             How many updates are made besides those that are due.
         """
         return 0
+
+    def draw(self, replay: "ReplayBuffer", index: "TrialIndex | None", generator: torch.Generator) -> Batch:
+        """The batch of an update, without waiting for the device."""
+        return replay.sample(self.batch_per_task, generator, self.gamma, self.n_step)
 
     @abc.abstractmethod
     def update(self, batch: Batch) -> Metrics:

@@ -5,6 +5,7 @@ from jaxtyping import Float32, Int64
 
 from mtrl.algorithm import Batch
 from mtrl.errors import UserError
+from mtrl.trial_index import TrialIndex
 from mtrl.types import Actions, Flags, Observations, Rewards
 
 SHORTEST_ON_AVERAGE = 32
@@ -198,6 +199,42 @@ class ReplayBuffer:
         Raises:
             UserError: There is no transition yet.
         """
+        return self._batch(*self._drawn(per_task, generator), gamma, n_step)
+
+    def sample_trials(
+        self, index: TrialIndex, goals: int, context: int, each: int, generator: torch.Generator, gamma: float
+    ) -> Batch:
+        """Draws transitions of some goals of every task, sorted by task and goal: `context + each` of each goal.
+
+        The first `context` of them are from one trial, the others from all trials of that goal that are known. Where
+        none is, all are one random transition.
+
+        Args:
+            index: Knows where trials lie.
+            goals: Of each task.
+            context: Transitions from one trial.
+            each: Transitions from all of them.
+            generator: On the device.
+            gamma: Discount.
+
+        Raises:
+            UserError: There is no transition yet.
+        """
+        step, own = (drawn[:, None] for drawn in self._drawn(goals, generator))
+        oldest = self.steps - min(self.steps, self.capacity)
+        *found, there = index.draw_trials(index.draw_goals(goals, generator), 1 + each, oldest, generator)
+        bounds = []
+        for values, instead in zip(found, (step, step, own), strict=True):
+            one = torch.where(there[:, :1], values[:, :1], instead)
+            others = torch.where(there[:, :1] & there[:, 1:], values[:, 1:], one)
+            bounds.append(torch.cat([one.expand(-1, context), others], dim=1))
+        first, last, world = bounds
+        draw = torch.rand(first.shape, generator=generator, device=self.device, dtype=torch.float64)
+        step = first + (draw * (last - first + 1)).to(torch.int64)
+        return self._batch(step.flatten(), world.flatten(), gamma, 1)
+
+    def _drawn(self, per_task: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Steps and worlds of `per_task` transitions of every task, sorted by task."""
         if not self.steps:
             raise UserError("there are no transitions to sample from yet: raise --warmup-steps")
         draw = torch.rand((self.num_tasks, per_task), generator=generator, device=self.device, dtype=torch.float64)
@@ -206,7 +243,10 @@ class ReplayBuffer:
         step = self.steps - self.capacity + (place // self.slots_per_task - self.steps) % self.capacity
         task = torch.arange(self.num_tasks, device=self.device)[:, None]
         world = (task * self.slots_per_task + place % self.slots_per_task).flatten()
-        step = step.flatten()
+        return step.flatten(), world
+
+    def _batch(self, step: torch.Tensor, world: torch.Tensor, gamma: float, n_step: int) -> Batch:
+        """The transitions from some steps of some worlds, `[batch]`."""
         first = self._place(step, world)
         reward, steps = self._rewards(step, world, gamma, n_step)
         last = first if n_step == 1 else self._place(step + steps - 1, world)
@@ -216,7 +256,7 @@ class ReplayBuffer:
             reward=reward,
             next_obs=self._after(last, world),
             terminated=self._at("terminated", last).to(torch.float32),
-            task_id=task.expand(-1, per_task).flatten(),
+            task_id=world // self.slots_per_task,
             discount=torch.pow(gamma, steps.to(torch.float64)).to(torch.float32),
         )
 

@@ -235,6 +235,7 @@ def test_memory_holds_the_episodes_that_are_adapted_in_and_no_others():
     assert memory.count.tolist() == [2 * HORIZON] * WORLDS  # of the second trial
 
 
+@pytest.mark.slow
 def test_it_learns_to_adapt_and_to_the_goal_that_was_met():
     loop = loop_of(points(worlds=20, goals=200), kl=0.02)
     for _ in range(40 * loop.algorithm.rollout_steps):
@@ -265,10 +266,10 @@ def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path):
         "slots_per_task": 4,
         "trial": {"episodes": 2, "judged": 1},
         "algorithm": {"outer_episodes": 1},
-        "evaluation": {"every": 0, "goals": 4, "slots_per_task": 4},
+        "evaluation": {"every": 0, "slots_per_task": 25},
     }
     runs = [
-        mtrl.train("Points", "maml-small", run_folder=str(tmp_path / name), steps_per_task=steps, **given)
+        mtrl.train("ML1:point-robot-v0", "maml-small", run_folder=str(tmp_path / name), steps_per_task=steps, **given)
         for name, steps in (("whole", 600), ("short", 330))
     ]
     runs[1] = runs[1].resume(600)

@@ -59,6 +59,7 @@ def loop_of(env=None, **changes):
     return loop
 
 
+@pytest.mark.slow
 def test_the_best_strategy_is_found_and_kept_in_evaluation():
     # One of three arms pays: at best a third of the first pulls wins, two thirds of the second, and all that follow.
     loop = loop_of()

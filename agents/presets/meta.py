@@ -5,9 +5,12 @@ from dataclasses import replace
 from mtrl.algorithm import AGENTS, AgentPreset
 from mtrl.config import EvaluationConfig, RunConfig, TrialConfig
 from mtrl.parts.network import ConditioningConfig, NetworkConfig
+from mtrl.parts.scale import ScaleConfig
 
 from ..maml import MAML
 from ..maml_config import MAMLConfig
+from ..pearl import PEARL
+from ..pearl_config import PEARLConfig
 from ..rl2 import RL2, RL2Config
 
 _hidden = ConditioningConfig("hidden")
@@ -64,15 +67,56 @@ MAML_SMALL = replace(
     trial=TrialConfig(episodes=3, judged=1),
     algorithm=replace(MAML_WHOLE.algorithm, actor=replace(MAML_WHOLE.algorithm.actor, width=64), outer_episodes=3),
 )
+_latent = NetworkConfig("one_hot", width=300, depth=3, task=_hidden)
+PEARL_WHOLE = RunConfig(
+    agent="pearl",
+    slots_per_task=20,
+    warmup_steps=2_000,
+    updates_per_step=4.0,
+    trial=TrialConfig(episodes=3, judged=3),
+    evaluation=EvaluationConfig(every=100_000, goals=10, slots_per_task=10),
+    algorithm=PEARLConfig(
+        actor=_latent,
+        critic=_latent,
+        batch_per_task=1024,
+        scale=ScaleConfig("return_deviation"),
+        latent=7,
+        initial_temperature=0.1,
+        kl_weight=1e-3,
+    ),
+)
+_small_latent = replace(_latent, width=128, depth=2)
+PEARL_SMALL = replace(
+    PEARL_WHOLE,
+    agent="pearl-small",
+    steps_per_task=300_000,
+    updates_per_step=1.0,
+    trial=TrialConfig(episodes=3, judged=1),
+    evaluation=EvaluationConfig(every=0, goals=10, slots_per_task=10),
+    algorithm=replace(
+        PEARL_WHOLE.algorithm,
+        actor=_small_latent,
+        critic=_small_latent,
+        encoder=replace(_small_latent, width=64),
+        batch_per_task=256,
+        context=32,
+        latent=5,
+        actor_learning_rate=1e-3,
+        critic_learning_rate=1e-3,
+        encoder_learning_rate=1e-3,
+    ),
+)
 _DUAN = "Duan et al., RL2, 2016; Schulman et al., PPO, 2017; settings of this project"
-for _defaults, _description in (
-    (WHOLE, "RL2: a policy with memory learns over ten episodes what the task and its goal are"),
-    (SMALL, "small form of rl2 for a laptop, with trials of three episodes"),
-):
-    AGENTS.register(_defaults.agent, AgentPreset(_defaults.agent, _defaults, RL2, "not measured", _DUAN), _description)
 _FINN = "Finn et al., MAML, 2017; Schulman et al., TRPO, 2015; Yu et al., Meta-World, 2019"
-for _defaults, _description in (
-    (MAML_WHOLE, "MAML: weights from which one gradient step on ten episodes leads to a good policy"),
-    (MAML_SMALL, "small form of maml for a laptop, with steps on three episodes"),
+_RAKELLY = "Rakelly et al., PEARL, 2019; settings of this project"
+for _defaults, _agent, _source, _description in (
+    (WHOLE, RL2, _DUAN, "RL2: a policy with memory learns over ten episodes what the task and its goal are"),
+    (SMALL, RL2, _DUAN, "small form of rl2 for a laptop, with trials of three episodes"),
+    (MAML_WHOLE, MAML, _FINN, "MAML: weights from which one gradient step on ten episodes leads to a good policy"),
+    (MAML_SMALL, MAML, _FINN, "small form of maml for a laptop, with steps on three episodes"),
+    (PEARL_WHOLE, PEARL, _RAKELLY, "PEARL: soft actor-critic with a latent variable inferred from the trial so far"),
+    (PEARL_SMALL, PEARL, _RAKELLY, "small form of pearl for a laptop"),
 ):
-    AGENTS.register(_defaults.agent, AgentPreset(_defaults.agent, _defaults, MAML, "not measured", _FINN), _description)
+    AGENTS.register(
+        _defaults.agent, AgentPreset(_defaults.agent, _defaults, _agent, "not measured", _source), _description
+    )

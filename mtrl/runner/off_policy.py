@@ -9,6 +9,7 @@ from mtrl.buffers import ReplayBuffer
 from mtrl.config import RunConfig
 from mtrl.ranks import ALONE, Ranks
 from mtrl.runner.loop import TrainingLoop, stream_seed
+from mtrl.trial_index import TrialIndex
 from mtrl.types import Actions, Observations, State
 from mtrl.vector.contract import TaskVectorEnv
 
@@ -45,6 +46,8 @@ class OffPolicyLoop(TrainingLoop):
             env.device,
             shortest_episode=min(task.horizon for task in env.tasks),
         )
+        goals = max(env.goal_set.counts) if algorithm.by_goal else 0
+        self._index = TrialIndex(env.task_id, goals, env.device) if goals else None
         self._generator = torch.Generator(env.device).manual_seed(stream_seed(config.seed, ranks))
         self._saved_steps = 0
         self._learning_steps, self._regular_updates = 0, 0
@@ -65,6 +68,8 @@ class OffPolicyLoop(TrainingLoop):
         self.env.step_async(action)
         self._learn()
         obs, reward, terminated, _, info = self.env.step_wait()
+        if self._index is not None:
+            self._index.add(self.buffer.steps, info["final_mask"], info["goal_index"])
         self.buffer.add(action, reward, terminated, info["final_mask"], info["final_obs"], obs)
         ended = info["final_mask"]
         self.algorithm.observe(Step(self._obs, action, reward, terminated, ended, self.env.task_id))
@@ -89,8 +94,7 @@ class OffPolicyLoop(TrainingLoop):
         agent = self.algorithm
         extra = agent.begin_updates(self.steps_per_task, self.buffer)
         for _ in range(due + extra):
-            batch = self.buffer.sample(agent.batch_per_task, self._generator, agent.gamma, agent.n_step)
-            self.metrics = agent.update(batch)
+            self.metrics = agent.update(agent.draw(self.buffer, self._index, self._generator))
         self._regular_updates += due
         self.updates += due + extra
 
@@ -99,7 +103,8 @@ class OffPolicyLoop(TrainingLoop):
         counters = {"learning_steps": self._learning_steps, "regular_updates": self._regular_updates}
         starts = {"learn_from": self._learn_from, "random_until": self._random_until}
         own = {"generator": self._generator.get_state(), **starts}
-        return {**super().get_state(), **own, **counters}
+        index = {} if self._index is None else {"index": self._index.get_state()}
+        return {**super().get_state(), **own, **counters, **index}
 
     def set_state(self, state: State) -> None:
         """See `TrainingLoop.set_state`; where no replay was saved, it is filled again before learning goes on."""
@@ -110,6 +115,8 @@ class OffPolicyLoop(TrainingLoop):
         self._random_until = int(state["random_until"])
         self._regular_updates = int(state["regular_updates"])
         self.buffer.start(self._obs)
+        if self._index is not None and self.buffer.steps:
+            self._index.set_state(state["index"])
         if not self.buffer.steps:
             self._learn_from = self.vector_steps + max(1, math.ceil(self._config.warmup_steps / self._step))
 
