@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from mtrl import official
 from mtrl.algorithm import Policy
 from mtrl.goals import EachGoalOnce
 from mtrl.types import Rewards, State
@@ -33,6 +34,7 @@ class Episode:
         return_: Undiscounted sum of rewards.
         length: Steps.
         number: Of the episode in its trial, from 0.
+        solved_after: Steps to the first success; 0: there was none.
     """
 
     task: str
@@ -43,11 +45,12 @@ class Episode:
     return_: float
     length: int
     number: int = 0
+    solved_after: int = 0
 
     def to_record(self) -> dict[str, Any]:
-        """As in `eval.jsonl`, where `return_` is called `return`, and a first episode has no `number`."""
+        """As in `eval.jsonl`, where `return_` is called `return`, and the last two are left out where they are 0."""
         fields = {name.rstrip("_"): value for name, value in asdict(self).items()}
-        return fields if self.number else {name: value for name, value in fields.items() if name != "number"}
+        return {name: value for name, value in fields.items() if value or name not in ("number", "solved_after")}
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class EvaluationResult:
         """Means of each task: `success_any`, `success_end`, `return`; and `episodes`, their number."""
         table = {}
         for task in self.task_names:
-            episodes = [one for one in self.episodes if one.task == task and one.number >= self.adapting]
+            episodes = self._judged(task)
             table[task] = {**_means(episodes), "episodes": len(episodes)}
         return table
 
@@ -113,8 +116,19 @@ class EvaluationResult:
         return [_means([one for one in self.episodes if one.number == number]) for number in numbers]
 
     @property
+    def official_success(self) -> float:
+        """What Meta-World's own evaluator would have made of the trials' last episodes; see `mtrl.official`."""
+        worlds = max(1, official.WORLDS // len(self.task_names))
+        found = [official.first_to_finish(self._judged(task), worlds) for task in self.task_names]
+        return sum(found) / len(found)
+
+    def _judged(self, task: str) -> list[Episode]:
+        """The episodes of a task that count."""
+        return [episode for episode in self.episodes if episode.task == task and episode.number >= self.adapting]
+
+    @property
     def summary(self) -> dict[str, Any]:
-        """Means over tasks, and the table of tasks under `per_task`; of trials, `adaptation` too."""
+        """Means over tasks, and the table of tasks under `per_task`; of trials, `adaptation` and `official` too."""
         found = {
             "success_any": self.success_any,
             "success_end": self.success_end,
@@ -122,7 +136,7 @@ class EvaluationResult:
             "per_task": self.per_task,
         }
         adaptation = self.adaptation
-        return {**found, "adaptation": adaptation} if adaptation else found
+        return {**found, "adaptation": adaptation, "official": self.official_success} if adaptation else found
 
     def label(self, steps_per_task: int) -> str:
         """What must stand beside every figure, such as `A-eval, 2 M steps/task`."""
@@ -188,27 +202,32 @@ class RunningEpisodes:
         self._names, self._task = [task.name for task in env.tasks], env.task_id.tolist()
         self._report_every, self.unreported = env.report_every, 0
         # Of each step since: where an episode ended, its goal and what became of it. float64 holds all of it exactly.
-        self._ended = torch.zeros((env.report_every, 7, env.num_envs), dtype=torch.float64, device=env.device)
+        self._ended = torch.zeros((env.report_every, 8, env.num_envs), dtype=torch.float64, device=env.device)
         self._number = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
         self._any = torch.zeros(env.num_envs, dtype=torch.bool, device=env.device)
         self._return = torch.zeros(env.num_envs, dtype=torch.float64, device=env.device)
         self._length = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
+        self._solved = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
 
     def add(self, reward: Rewards, info: StepInfo) -> list[Episode]:
         """Takes in one step; returns the episodes that ended since the last report, if one is due."""
         active = info["active"]
-        self._any |= info["success"] & active
         self._return += torch.where(active, reward, 0.0)
         self._length += active
+        now = info["success"] & active
+        self._solved = torch.where(now & ~self._any, self._length, self._solved)
+        self._any |= now
         ended = info.get("episode_mask", info["final_mask"]) & active
         number = info.get("episode", self._number)
         row = self._ended[self.unreported]
         columns = (ended, info["goal_index"], self._any, info["success"], self._return, self._length, number)
+        columns = (*columns, self._solved)
         for place, column in enumerate(columns):
             row[place].copy_(column)
         self._any &= ~ended
         self._return.masked_fill_(ended, 0.0)
         self._length.masked_fill_(ended, 0)
+        self._solved.masked_fill_(ended, 0)
         self.unreported += 1
         return self.collect() if self.unreported == self._report_every else []
 
@@ -217,27 +236,28 @@ class RunningEpisodes:
         table, self.unreported = self._ended[: self.unreported].cpu(), 0
         step, slot = table[:, 0].nonzero(as_tuple=True)
         return [
-            Episode(
-                self._names[self._task[own]], int(goal), own, int(any_), int(end), return_, int(length), int(number)
-            )
-            for own, (goal, any_, end, return_, length, number) in zip(
+            Episode(self._names[self._task[own]], int(goal), own, int(any_), int(end), return_, *map(int, others))
+            for own, (goal, any_, end, return_, *others) in zip(
                 slot.tolist(), table[step, 1:, slot].tolist(), strict=True
             )
         ]
 
     def drop(self) -> None:
         """Forgets the episodes that are under way."""
-        for running in (self._any, self._return, self._length):
+        for running in self._sums().values():
             running.zero_()
 
     def get_state(self) -> State:
         """The sums; `collect` what has ended before."""
-        return {"any": self._any.cpu(), "return": self._return.cpu(), "length": self._length.cpu()}
+        return {name: value.cpu().clone() for name, value in self._sums().items()}
 
     def set_state(self, state: State) -> None:
         """Goes on from a state."""
-        for name, own in (("any", self._any), ("return", self._return), ("length", self._length)):
+        for name, own in self._sums().items():
             own.copy_(state[name])
+
+    def _sums(self) -> dict[str, torch.Tensor]:
+        return {"any": self._any, "return": self._return, "length": self._length, "solved": self._solved}
 
 
 def evaluate(

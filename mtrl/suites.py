@@ -15,11 +15,15 @@ class Suite:
     Attributes:
         name: Name as on the command line, such as `MT10`.
         train_tasks: Names of the tasks that are trained on; their order gives the task ids.
-        test_tasks: Held-out tasks of a meta suite, none of them among the training tasks unless it is an ML1 (same
-            task, other goals); empty in a multi-task suite.
+        test_tasks: Held-out tasks of a meta suite, none of them among the training tasks unless it has one task alone
+            (an ML1: same task, other goals) or leaks; empty in a multi-task suite.
         goal_visible: Whether observations hold the goal (multi-task) or zeros in its place (meta).
         goals_per_task: Goals in the training set and, again, in the held-out set.
         protocol: Letter of the evaluation protocol, see docs/evaluation.md.
+        leaks: Some test tasks are trained on, since the published suite is like that; they are tested on, too.
+
+    Raises:
+        UserError: A test task is trained on, and the suite neither is an ML1 nor leaks.
     """
 
     name: str
@@ -28,6 +32,19 @@ class Suite:
     goal_visible: bool = True
     goals_per_task: int = 50
     protocol: str = "A"
+    leaks: bool = False
+
+    def __post_init__(self) -> None:
+        seen = [task for task in self.test_tasks if task in self.train_tasks]
+        if seen and not self.leaks and self.test_tasks != self.train_tasks:
+            raise UserError(
+                f"suite '{self.name}' tests on '{seen[0]}', which it trains on: leave it out of one of the two"
+            )
+
+    @property
+    def new_tasks(self) -> tuple[str, ...]:
+        """Test tasks beside the held-out goals of the training tasks; an ML1 has none."""
+        return self.test_tasks if self.leaks else tuple(t for t in self.test_tasks if t not in self.train_tasks)
 
 
 SUITES: Registry[Suite] = Registry("suite")

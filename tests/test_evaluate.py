@@ -175,4 +175,5 @@ def test_the_record_holds_what_the_dashboard_reads():
         "success_end": 0,
         "return": 1.0,
         "length": 2,
+        "solved_after": 1,
     }

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from metaworld import env_dict
 
+import mtrl
 from mtrl.errors import UserError
-from mtrl.suites import SUITES, resolve_suite
+from mtrl.suites import SUITES, Suite, resolve_suite
 from mtrl.tasks import TASKS
 
 spec = importlib.util.spec_from_file_location("floors", Path(__file__).parents[1] / "experiments" / "floors.py")
@@ -37,6 +38,23 @@ def test_meta_suites_equal_upstreams_without_the_leak(name):
     assert suite.test_tasks == tuple(task for task in test if task not in leak)
     assert not set(suite.train_tasks) & set(suite.test_tasks)
     assert not suite.goal_visible
+
+
+def test_the_leaky_suite_is_upstreams():
+    suite = SUITES.get("ML25-leaky")
+    assert suite.train_tasks == tuple(META["ML25"]["train"]) and suite.test_tasks == tuple(META["ML25"]["test"])
+    assert suite.new_tasks == suite.test_tasks and not suite.goal_visible
+    assert (
+        SUITES.get("ML10").new_tasks == SUITES.get("ML10").test_tasks and resolve_suite("ML1:push-v3").new_tasks == ()
+    )
+
+
+def test_what_is_trained_on_is_not_tested_on():
+    with pytest.raises(UserError, match="suite 'X' tests on 'b', which it trains on"):
+        Suite("X", ("a", "b"), ("b", "c"))
+    mtrl.register_suite("leaking", ["reach-v3", "push-v3"], test_tasks=["push-v3"], description="for a test")
+    with pytest.raises(UserError, match="tests on 'push-v3'"):
+        SUITES.get("leaking")
 
 
 def test_sizes_are_what_the_names_say():

@@ -12,7 +12,7 @@ from mtrl.suites import Suite
 from mtrl.tasks import TASKS
 from mtrl.vector.numpy_form import make
 
-SUITE = Suite("TOYS", ("near", "far"), test_tasks=("near",), goals_per_task=4)
+SUITE = Suite("TOYS", ("near", "far"), test_tasks=("near",), goals_per_task=4, leaks=True)
 
 
 @pytest.fixture

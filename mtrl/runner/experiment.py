@@ -79,8 +79,8 @@ class Experiment:
         count, seed = self.suite.goals_per_task, self.config.goal_seed
         train, heldout = make_goal_sets([TASKS.get(name) for name in self.suite.train_tasks], count, seed)
         sets = {"train": train, "heldout": heldout}
-        if new_tasks(self.suite):
-            rows = make_goal_sets([TASKS.get(name) for name in new_tasks(self.suite)], count, seed)[0].rows
+        if self.suite.new_tasks:
+            rows = make_goal_sets([TASKS.get(name) for name in self.suite.new_tasks], count, seed)[0].rows
             sets["test"] = GoalSet("test", rows)
         return sets
 
@@ -92,7 +92,7 @@ class Experiment:
         """
         if split not in SPLITS:
             raise UserError(f"unknown goals '{split}': give {', '.join(SPLITS)}")
-        names = new_tasks(self.suite) if split == "test" else self.suite.train_tasks
+        names = self.suite.new_tasks if split == "test" else self.suite.train_tasks
         if not names:
             raise UserError(f"suite '{self.suite.name}' has no tasks that are kept from training: leave out test")
         return names
@@ -130,11 +130,6 @@ class Experiment:
             device=self.device,
             warp=self.config.warp,
         )
-
-
-def new_tasks(suite: Suite) -> tuple[str, ...]:
-    """Test tasks that are not among the training tasks; an ML1 has none, its test goals are the held-out ones."""
-    return tuple(name for name in suite.test_tasks if name not in suite.train_tasks)
 
 
 def prepare(config: RunConfig) -> Experiment:
