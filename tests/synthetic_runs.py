@@ -1,5 +1,6 @@
 """Run folders made of numbers, in the form that training leaves them, for tests of what reads them."""
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ class Spec:
     goal_seed: int = 42
     finished: bool = True
     heldout: bool = False
+    adapting: int = 0
+    """Episodes of a trial before the one that counts; success grows evenly over a trial."""
     algorithm: dict[str, Any] = field(
         default_factory=lambda: {"actor_lr": 3e-4, "critic_lr": 3e-4, "layers": [400] * 3}
     )
@@ -98,14 +101,18 @@ def evaluation(
     episodes = []
     for task, name in enumerate(spec.tasks):
         rate = 1 / (1 + np.exp(-(spec.skill + ease[task] - 6 * (1 - progress) ** 2)))
-        for goal in range(goals):
-            success = int(generator.random() < rate)
+        for goal, number in itertools.product(range(goals), range(spec.adapting + 1)):
+            success = int(generator.random() < rate * (number + 1) / (spec.adapting + 1))
             end = int(success and generator.random() < 0.9)
             score = {"success_any": success, "success_end": end, "return": 4500.0 * rate, "length": 500}
-            episodes.append({"task": name, "goal": goal, "slot": task, **score})
+            beside = {"number": number} if number else {}
+            episodes.append({"task": name, "goal": goal, "slot": task, **score, **beside})
     steps = round(spec.steps * progress)
     protocol = "A-heldout" if goal_set == "heldout" else "A-eval"
+    adapted = {"adapting": spec.adapting} if spec.adapting else {}
+    protocol += f" after {spec.adapting} episodes" if spec.adapting else ""
     return {
+        **adapted,
         "protocol": protocol, "final": final, "goals": goals, "env_step": steps * len(spec.tasks),
         "steps_per_task": steps, "updates": steps, "wall_s": steps * (0.004 + 0.0002 * (spec.seed % 5)),
         "goal_set": goal_set, "mode": True, "episodes": episodes, "summary": summary(episodes, spec.tasks),

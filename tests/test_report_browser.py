@@ -119,6 +119,26 @@ def test_it_draws_in_every_form_with_no_error_and_no_request(browser, page, widt
     assert [url for url in sent if not url.startswith(("data:", "blob:"))] == [page.as_uri()]
 
 
+def test_adaptation_curves_show_trained_and_new_goals_side_by_side(browser, tmp_path):
+    for seed in range(2):
+        write_run(tmp_path, Spec("ML1", ("reach-v3",), "rl2", seed, heldout=True, adapting=3))
+    write_run(tmp_path, Spec("ML1", ("reach-v3",), "mtsac", 0))
+    visit(browser, mtrl.report.compare([tmp_path], tmp_path / "page.html"))
+    found = traces(browser, "Adaptation")
+    labels = ["A-eval after 3 episodes", "A-heldout after 3 episodes"]
+    assert [one["name"].replace("<br>", " ").split(", ")[1] for one in found] == [labels[0]] * 2 + [labels[1]] * 2
+    lines = (tmp_path / "ML1/rl2/seed-1/eval.jsonl").read_text().splitlines()
+    episodes = json.loads(lines[-2])["episodes"]  # the final one on training goals
+    rates = [[one["success_any"] for one in episodes if one.get("number", 0) == number] for number in range(4)]
+    wanted = [float(np.mean(own)) for own in rates]
+    assert found[1]["x"] == [1, 2, 3, 4] and found[1]["y"] == pytest.approx(wanted)
+    rows = table(browser)
+    assert set(rows) == {"rl2"} or set(rows) == {"mtsac"}  # another protocol is another comparison
+    choose(browser, "#filter-metric", "at the end")
+    assert traces(browser, "Adaptation")[1]["y"][3] <= wanted[3]
+    assert messages(browser) == []
+
+
 def test_the_table_shows_the_statistics(browser, page, zoo):
     visit(browser, page)
     rows = table(browser)

@@ -33,7 +33,9 @@
 
   const styleOf = (agent) =>
     agent.fixed ? Figures.floorStyle(agent.label) : Figures.style(labels.indexOf(agent.label));
-  const cards = makeCards({ state, narrow: () => narrowQuery.matches, styleOf });
+  const narrow = () => narrowQuery.matches;
+  const cards = makeCards({ state, narrow, styleOf });
+  const adaptation = makeAdaptation({ state, narrow, card: cards.card, plot: cards.plot });
 
   // What is left of a comparison after the filters: one row an agent, ready for tables and figures.
   function rowsOf(suite, comparison) {
@@ -53,6 +55,7 @@
           names: kept.map((index) => suite.runs[entry.runs[index]].seed),
           wall: Statistics.mean(kept.map((index) => entry.wall[index])),
           spent: kept.map((index) => suite.runs[entry.runs[index]].spent),
+          adaptation: entry.adaptation && kept.map((index) => entry.adaptation[index]),
         };
         for (const metric of ["success_any", "success_end"]) {
           const outcomes = kept.map((index) => entry[metric][index]);
@@ -200,6 +203,7 @@
         suite.runs.some((run) => run.evaluations.length || run.training.length)
           ? cards.curves(suite, section, comparison, found, redraw)
           : null,
+        adaptation(suite, rowsOf),
         cards.differences(suite),
         cards.videos(suite, section, redraw),
         cards.runs(suite),

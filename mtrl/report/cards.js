@@ -322,5 +322,5 @@ const makeCards = ({ state, narrow, styleOf }) => {
     for (const [element, figure] of pending.splice(0)) Figures.draw(element, figure, narrow());
   }
 
-  return { flush, final, curves, heat, profile, improvement, differences, videos, runs };
+  return { card, plot, flush, final, curves, heat, profile, improvement, differences, videos, runs };
 };

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class Evaluation:
         mode: Whether the most likely action was taken.
         success_any: Task to `[goal]` success at any step, by goal index; the mean where a goal was repeated.
         success_end: The same for success at the last step.
+        adaptation: Of agents that adapt, `success_any` and `success_end` to their mean over tasks in the first, second
+            ... episode of the trials; otherwise empty.
     """
 
     protocol: str
@@ -52,6 +54,7 @@ class Evaluation:
     success_end: dict[str, Float64[np.ndarray, " goal"]]
     cpu_s: float = 0.0
     updates: int = 0
+    adaptation: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -263,8 +266,23 @@ def _evaluation(entry: dict[str, Any]) -> Evaluation:
         mode=bool(entry.get("mode", True)),
         cpu_s=_number(entry.get("cpu_s", 0.0)),
         updates=int(_number(entry.get("updates", 0))),
+        adaptation=_adaptation(entry["episodes"]) if adapting else {},
         **by_goal,
     )
+
+
+def _adaptation(episodes: Sequence[dict[str, Any]]) -> dict[str, tuple[float, ...]]:
+    """See `Evaluation.adaptation`."""
+    found: dict[int, dict[str, list[dict[str, Any]]]] = {}
+    for episode in episodes:
+        found.setdefault(int(episode.get("number", 0)), {}).setdefault(str(episode["task"]), []).append(episode)
+    return {
+        name: tuple(
+            float(np.mean([np.mean([_number(one[name], high=1.0) for one in own]) for own in found[number].values()]))
+            for number in sorted(found)
+        )
+        for name in ("success_any", "success_end")
+    }
 
 
 def format_steps(steps: float) -> str:

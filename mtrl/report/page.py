@@ -24,14 +24,24 @@ from mtrl.report.comparisons import (
     interval_table,
     short,
 )
-from mtrl.report.load import RunSummary, Warn, print_warning
+from mtrl.report.load import Evaluation, RunSummary, Warn, print_warning
 from mtrl.run_folder import write_atomically
 
 LARGEST_VIDEO = 3_000_000
 """Bytes of a video file above which it is linked and not embedded."""
 ALL_VIDEOS = 30_000_000
 """Bytes of embedded video files in one page."""
-SCRIPTS = ("stats.js", "plots.js", "matrices.js", "tables.js", "controls.js", "cards.js", "theme.js", "app.js")
+SCRIPTS = (
+    "stats.js",
+    "plots.js",
+    "matrices.js",
+    "tables.js",
+    "controls.js",
+    "cards.js",
+    "adaptation.js",
+    "theme.js",
+    "app.js",
+)
 """Parts of the page's script, in the order in which they need each other."""
 
 
@@ -206,12 +216,18 @@ def _comparison(one: Comparison, suite: SuiteRuns, numbers: dict[Path, int]) -> 
                 "steps": max(found.steps for found in entry.evaluations),
                 "wall": [found.wall_s for found in entry.evaluations],
                 "intervals": intervals[index],
+                **_adaptations(entry.evaluations),
                 **{metric: _outcomes(entry.evaluations, metric, one.tasks) for metric in METRICS},
             }
             for index, entry in enumerate(one.entries)
         ],
         "improvement": improvement_table(one),
     }
+
+
+def _adaptations(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """Of agents that adapt, `adaptation`: each seed's success by episode of a trial."""
+    return {"adaptation": [found.adaptation for found in evaluations]} if evaluations[0].adaptation else {}
 
 
 def _outcomes(evaluations: Iterable[Any], metric: str, tasks: Sequence[str]) -> list[list[list[float]]]:
