@@ -1,0 +1,114 @@
+"""What learning to learn costs: trials beside plain episodes, and a batched meta-update beside a loop over worlds.
+
+    python experiments/bench_meta.py
+
+On the native engine: steps a second of the worlds of one task alone, and in trials; rounds of one and of the other take
+turns. Then the outer step of MAML over all its worlds in one batch, and the same computed world by world.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import checkout  # noqa: F401 - makes mtrl importable
+import torch
+
+from mtrl.agents.maml import MAML, Lesson
+from mtrl.agents.maml_config import MAMLConfig
+from mtrl.algorithm import Problem
+from mtrl.goals import ResampleGoals, make_goal_sets
+from mtrl.tasks import TASKS
+from mtrl.vector.build import make_vector_env
+from mtrl.vector.contract import TaskVectorEnv
+from mtrl.vector.trials import Trials, mask_in_trials
+
+ROUNDS, STEPS = 7, 300
+
+
+def steps_a_second(env: TaskVectorEnv, actions: torch.Tensor) -> float:
+    """Of all worlds together, over one round."""
+    began = time.perf_counter()
+    for action in actions:
+        env.step(action)
+    return len(actions) * env.num_envs / (time.perf_counter() - began)
+
+
+def compare_trials(task: str, worlds: int, episodes: int) -> tuple[float, float]:
+    """Steps a second alone and in trials, medians of rounds that take turns."""
+    goals, _ = make_goal_sets([TASKS.get(task)], 50, 42)
+    build = lambda: make_vector_env([task], goal_set=goals, slots_per_task=worlds, goal_visible=False)  # noqa: E731
+    plain, trials = build(), Trials(build(), episodes)
+    plain.reset(seed=0, options={"schedule": ResampleGoals([50] * worlds, 0, episodes)})
+    trials.reset(seed=0)
+    shape = (STEPS, worlds, plain.action_mask.shape[1])
+    found: dict[str, list[float]] = {"plain": [], "trials": []}
+    for number in range(ROUNDS):
+        actions = 2.0 * torch.rand(shape, generator=torch.Generator().manual_seed(number)) - 1.0
+        for name, env in (("plain", plain), ("trials", trials)):
+            found[name].append(steps_a_second(env, actions))
+    return statistics.median(found["plain"]), statistics.median(found["trials"])
+
+
+def compare_updates(worlds: int, steps: int) -> tuple[float, float]:
+    """Seconds of the meta-gradient in one batch and in a loop over worlds, medians of rounds that take turns."""
+    obs_mask, action_mask = torch.ones((1, 39), dtype=torch.bool), torch.ones((1, 4), dtype=torch.bool)
+    seen = mask_in_trials(obs_mask, action_mask)
+    problem = Problem(("task",), seen, action_mask, torch.device("cpu"), 0, trial_episodes=1, horizon=steps)
+    agent = MAML(MAMLConfig(), problem)
+    generator = torch.Generator().manual_seed(0)
+    inner, outer = (_lesson(worlds, steps, generator) for _ in range(2))
+
+    def gradient(first: Lesson, second: Lesson) -> None:
+        task_id = torch.zeros(len(first.obs), dtype=torch.int64)
+        outputs = agent._after(agent._shared, first, second, task_id)
+        torch.autograd.grad(agent._surrogate(outputs, second, task_id).mean(), list(agent._shared.values()))
+
+    def loop() -> None:
+        for world in range(worlds):
+            gradient(*(Lesson(*(part[world : world + 1] for part in lesson)) for lesson in (inner, outer)))
+
+    found: dict[str, list[float]] = {"batch": [], "loop": []}
+    for _ in range(ROUNDS):
+        for name, run in (("batch", lambda: gradient(inner, outer)), ("loop", loop)):
+            found[name].append(seconds(run))
+    return statistics.median(found["batch"]), statistics.median(found["loop"])
+
+
+def _lesson(worlds: int, steps: int, generator: torch.Generator) -> Lesson:
+    noise = lambda *shape: torch.randn(worlds, steps, *shape, generator=generator)  # noqa: E731
+    return Lesson(noise(39), noise(4), noise() - 5.0, noise(), torch.ones(worlds, steps))
+
+
+def seconds(run: Callable[[], None]) -> float:
+    """That it takes."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """See above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="reach-v3")
+    parser.add_argument("--worlds", type=int, nargs="+", default=[20, 100])
+    parser.add_argument("--episodes", type=int, default=10, help="of a trial")
+    parser.add_argument("--steps", type=int, nargs="+", default=[60, 500], help="of a world in a meta-update")
+    options = parser.parse_args()
+    for worlds in options.worlds:
+        plain, trials = compare_trials(options.task, worlds, options.episodes)
+        a_second = trials / (options.episodes * TASKS.get(options.task).horizon)
+        print(
+            f"{options.task}, {worlds} worlds: {plain:,.0f} steps/s alone, {trials:,.0f} in trials "
+            f"({trials / plain:.3f} of it; {a_second:.2f} trials of {options.episodes} episodes a second)"
+        )
+    for steps in options.steps:
+        batch, loop = compare_updates(20, steps)
+        print(
+            f"meta-gradient over 20 worlds, {steps} steps each: {1e3 * batch:.1f} ms in one batch, {1e3 * loop:.1f} ms "
+            f"world by world ({loop / batch:.1f} times as long)"
+        )
+
+
+if __name__ == "__main__":
+    main()
