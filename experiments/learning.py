@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtrl.algorithm import AGENTS
+from mtrl.algorithm import AGENTS, learns_in_trials
 
 KEPT = ("eval.jsonl", "DONE")
 """Files of a run that the dashboard reads as they are, besides the configuration and the training metrics."""
@@ -95,7 +95,7 @@ class Job:
 def small_forms() -> list[str]:
     """Presets that end in -small, and `quick`, which they share their settings with; none that learns to learn."""
     small = (name for name in AGENTS if name.endswith("-small"))
-    return ["quick", *(name for name in small if not getattr(AGENTS.get(name).defaults.algorithm, "in_trials", False))]
+    return ["quick", *(name for name in small if not learns_in_trials(AGENTS.get(name).defaults.algorithm))]
 
 
 def run_all(jobs: list[Job], slots: int, seconds: float, results: Path) -> list[Job]:

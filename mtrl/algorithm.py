@@ -260,6 +260,11 @@ class OnPolicyAlgorithm(Algorithm):
         """One gradient step of everything that learns, from some of the rows, equally many of every task."""
 
 
+def learns_in_trials(algorithm: Any) -> bool:
+    """Whether an agent with these settings learns to learn, in trials: they have `training_episodes`."""
+    return hasattr(algorithm, "training_episodes")
+
+
 @dataclass(frozen=True)
 class AgentPreset:
     """One word for a way to train: a registered agent.

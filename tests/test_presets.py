@@ -7,7 +7,7 @@ import torch
 from test_agents import batch_of, problem
 
 from mtrl.agents.sac_config import SACConfig
-from mtrl.algorithm import AGENTS
+from mtrl.algorithm import AGENTS, learns_in_trials
 from mtrl.config import from_dict, to_dict, validate
 
 TRAINABLE = [name for name in AGENTS if AGENTS.get(name).trainable and not name.startswith("toy")]
@@ -74,9 +74,7 @@ def test_settings_are_sound_and_survive_being_written_down(name):
 
 def learns_by(config, name):
     algorithm = AGENTS.get(name).defaults.algorithm
-    return isinstance(algorithm, config) and not hasattr(
-        algorithm, "training_episodes"
-    )  # those have tests of their own
+    return isinstance(algorithm, config) and not learns_in_trials(algorithm)  # which have tests of their own
 
 
 SMALL = [name for name in TRAINABLE if name.endswith("-small") or name == "quick"]

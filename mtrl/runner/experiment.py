@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float32
 
-from mtrl.algorithm import AGENTS, AgentPreset, Policy, Problem
+from mtrl.algorithm import AGENTS, AgentPreset, Policy, Problem, learns_in_trials
 from mtrl.checkpoint import find_checkpoint
 from mtrl.config import RunConfig, from_dict, slots_for, validate
 from mtrl.devices import resolve_device
@@ -72,7 +72,7 @@ class Experiment:
     @property
     def in_trials(self) -> bool:
         """Whether the agent learns to learn: its episodes are trials, and it sees what came before."""
-        return hasattr(self.config.algorithm, "training_episodes")
+        return learns_in_trials(self.config.algorithm)
 
     def goal_sets(self) -> dict[str, GoalSet]:
         """Goals by split: training and held-out goals of the training tasks, and goals of tasks never trained on."""
