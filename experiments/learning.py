@@ -44,6 +44,7 @@ class Job:
         seed: Seed.
         words: Options after that.
         folder: Run folder.
+        name: Under which its results are kept; empty: the preset's.
     """
 
     suite: str
@@ -51,11 +52,17 @@ class Job:
     seed: int
     words: tuple[str, ...]
     folder: Path
+    name: str = ""
 
     @property
     def log(self) -> Path:
         """What it prints."""
         return self.folder.with_suffix(".log")
+
+    @property
+    def title(self) -> str:
+        """It in a few words."""
+        return f"{self.suite} {self.name or self.agent} seed {self.seed}"
 
     @property
     def finished(self) -> bool:
@@ -71,7 +78,7 @@ class Job:
         """Copies what the dashboard reads."""
         if not (self.folder / "config.json").exists():
             return
-        target = results / self.suite / self.agent / f"seed-{self.seed}"
+        target = results / self.suite / (self.name or self.agent) / f"seed-{self.seed}"
         target.mkdir(parents=True, exist_ok=True)
         for name in KEPT:
             if (self.folder / name).exists():
@@ -116,7 +123,7 @@ def run_all(jobs: list[Job], slots: int, seconds: float, results: Path) -> list[
                 job = waiting.pop(0)
                 job.log.parent.mkdir(parents=True, exist_ok=True)
                 log = open(job.log, "ab")  # noqa: SIM115 - the child writes to it
-                print(f"{job.suite} {job.agent} seed {job.seed}: {job.folder}", flush=True)
+                print(f"{job.title}: {job.folder}", flush=True)
                 running[subprocess.Popen(job.command(), stdout=log, stderr=log, env=environment)] = job
             if time.monotonic() >= over:
                 stop(running)
@@ -125,7 +132,7 @@ def run_all(jobs: list[Job], slots: int, seconds: float, results: Path) -> list[
                 job.keep(results)
                 if process.returncode not in (0, 130):
                     failed.append(job)
-                print(f"{job.suite} {job.agent} seed {job.seed}: {outcome(job)}", flush=True)
+                print(f"{job.title}: {outcome(job)}", flush=True)
             time.sleep(POLL)
     except KeyboardInterrupt:
         print("stopped: the same command goes on")
