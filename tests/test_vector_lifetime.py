@@ -9,7 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from toy_envs import is_worker, worker_processes
+import torch
+from toy_envs import PointEnv, is_worker, toy_goals, toy_task, worker_processes
+
+from mtrl.vector.processes import ProcessVectorEnv
 
 TESTS = str(Path(__file__).parent)
 BODY = """
@@ -139,6 +142,46 @@ def test_ctrl_c_reaches_the_parent_alone_and_the_environment_can_go_on(tmp_path)
     assert process.wait(timeout=20) == 0
     assert process.stderr.read() == ""
     assert wait_until(lambda: not any(is_worker(worker) for worker in workers))
+
+
+class Pressing:
+    """A connection that Ctrl-C is pressed at, in the middle of sending or of receiving."""
+
+    def __init__(self, connection, when):
+        self.connection, self.when = connection, when
+
+    def send_bytes(self, message):
+        self.press("send")
+        self.connection.send_bytes(message)
+
+    def recv_bytes(self):
+        self.press("receive")
+        return self.connection.recv_bytes()
+
+    def press(self, when):
+        if self.when == when:
+            self.when = ""
+            signal.raise_signal(signal.SIGINT)
+
+    def __getattr__(self, name):
+        return getattr(self.connection, name)
+
+
+@pytest.mark.parametrize("when", ["send", "receive"])
+def test_ctrl_c_within_a_message_waits_for_its_end(when):
+    task = toy_task("near", PointEnv)
+    env = ProcessVectorEnv([task], goal_set=toy_goals(task), slots_per_task=2, workers=1)
+    env.reset(seed=1)
+    wanted = env.step(torch.zeros(2, 2))[0]
+    (worker,) = env._pool.workers
+    worker._connection = Pressing(worker._connection, when)
+    with pytest.raises(KeyboardInterrupt):
+        env.step(torch.zeros(2, 2))
+    assert worker.awaiting == (when == "send")
+    env.reset(seed=1)
+    assert torch.equal(env.step(torch.zeros(2, 2))[0], wanted)
+    env.close()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_what_workers_import_has_no_torch():

@@ -4,12 +4,15 @@ import contextlib
 import logging
 import os
 import pickle
+import select
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
+from types import FrameType
 from typing import Any, Protocol, runtime_checkable
 
 from mtrl.errors import UserError, WorkerDied
@@ -63,6 +66,26 @@ class RemoteTracebackError(Exception):
         super().__init__(f"in a worker process:\n{trace}")
 
 
+@contextlib.contextmanager
+def whole() -> Iterator[None]:
+    """Lets Ctrl-C wait for the end of a few lines: after half a message, sent or read, nothing could go on.
+
+    Python runs handlers of signals in the main thread alone, so nothing has to wait in others.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[FrameType | None] = []
+    handler = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, lambda _, frame: pressed.append(frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler if handler is not None else signal.SIG_DFL)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
+
+
 class WorkerHandle:
     """One worker process.
 
@@ -84,6 +107,7 @@ class WorkerHandle:
         self._descriptor = arrays.descriptor
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+        self._readable = select.poll()
 
     def start(self) -> None:
         """Starts the process and sends the setup; its reply comes when all environments are built."""
@@ -98,14 +122,17 @@ class WorkerHandle:
                 process_group=0,  # A terminal's Ctrl-C must not reach it, not even while it starts.
             )
         self._connection = Connection(ours.detach())
+        self._readable = select.poll()
+        self._readable.register(self._connection, select.POLLIN)
         self.send(pickle.dumps([os.path.abspath(place) for place in sys.path]))
         self.send(self._setup)
 
     def send(self, message: bytes) -> None:
         """Sends a message; that a worker has died shows when its reply is due."""
-        self.awaiting = True
-        with contextlib.suppress(ConnectionError):
-            self._live().send_bytes(message)
+        with whole():
+            self.awaiting = True
+            with contextlib.suppress(ConnectionError):
+                self._live().send_bytes(message)
 
     def receive(self) -> bytes:
         """Waits for the reply.
@@ -114,11 +141,14 @@ class WorkerHandle:
             EOFError: The worker has died.
         """
         try:
-            return self._live().recv_bytes()
-        except ConnectionError as error:
-            raise EOFError from error
-        finally:
+            self._live()
+            self._readable.poll()
+            with whole():
+                self.awaiting = False
+                return self._live().recv_bytes()
+        except (ConnectionError, EOFError) as error:
             self.awaiting = False
+            raise EOFError from error
 
     def _live(self) -> Connection:
         if self._connection is None:
