@@ -24,7 +24,7 @@ from .advantages import LEAST_DEVIATION
 from .build import ACTOR_HEAD
 from .gaussian import CommonSpread, Gaussian, WithSpread
 from .maml_config import MAMLConfig
-from .meta_checks import refuse_own_parts
+from .meta_checks import refuse_own_parts, refuse_several_processes
 from .networks.build import build_network
 from .trial_memory import TrialMemory
 from .weights import take_weights
@@ -59,13 +59,14 @@ class MAML(OnPolicyAlgorithm):
         problem: Tasks, masks, device and seed; observations are those of `Trials`.
 
     Raises:
-        UserError: The network has parts of a task's own.
+        UserError: The network has parts of a task's own, or several processes are to train together.
     """
 
     whole_trials = True
     epochs = minibatches = 1
 
     def __init__(self, config: MAMLConfig, problem: Problem) -> None:
+        refuse_several_processes(problem, "MAML")
         self.config, self.problem = config, problem
         self._actions = problem.action_mask.shape[1]
         self._shown = problem.obs_mask.shape[1] - self._actions - TOLD
@@ -74,7 +75,7 @@ class MAML(OnPolicyAlgorithm):
         self._policy = Gaussian(config.initial_log_std, config.min_log_std, config.max_log_std, squash=False)
         self._mask = problem.action_mask.to(problem.device, torch.float32)
         self.actor = self._build_network()
-        self._generator = torch.Generator(problem.device).manual_seed(problem.ranks.seed(problem.seed + 1))
+        self._generator = torch.Generator(problem.device).manual_seed(problem.seed + 1)
         self._memory: TrialMemory | None = None
         self._own: Weights = {}
 

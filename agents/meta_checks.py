@@ -1,5 +1,6 @@
-"""What agents that learn to learn refuse: networks that know which task they are in."""
+"""What agents that learn to learn refuse: networks that know which task they are in, and several processes."""
 
+from mtrl.algorithm import Problem
 from mtrl.errors import UserError
 from mtrl.parts.network import Network, NetworkConfig, split_parameters
 
@@ -31,4 +32,21 @@ def refuse_own_parts(network: Network, config: NetworkConfig) -> None:
         raise UserError(
             f"network '{config.name}' has parts of each task's own, which tasks never met before would lack: take one "
             "that has none, such as --network one_hot"
+        )
+
+
+def refuse_several_processes(problem: Problem, name: str) -> None:
+    """For agents whose updates are of whole trials, of all worlds together.
+
+    Args:
+        problem: What the agent is built for.
+        name: What it is called.
+
+    Raises:
+        UserError: Several processes are to train together.
+    """
+    if problem.ranks.size > 1:
+        raise UserError(
+            f"{name} learns from the trials of all worlds together, and this is one of {problem.ranks.size} processes: "
+            "start it without torchrun"
         )

@@ -26,7 +26,7 @@ from mtrl.types import Actions, Observations, State, TaskIds
 from mtrl.vector.trials import TOLD, taken_apart
 
 from .build import learned
-from .meta_checks import refuse_own_parts
+from .meta_checks import refuse_own_parts, refuse_several_processes
 from .networks.build import build_network
 from .optimizers import Learned
 from .pearl_config import PEARLConfig
@@ -45,7 +45,8 @@ class PEARL(SAC):
         problem: Tasks, masks, device and seed; observations are those of `Trials`.
 
     Raises:
-        UserError: A network has parts of a task's own, or the critics' combiner would leave the encoder out.
+        UserError: A network has parts of a task's own, the critics' combiner would leave the encoder out, or several
+            processes are to train together.
     """
 
     config: PEARLConfig
@@ -53,6 +54,7 @@ class PEARL(SAC):
     _living: "_Living | None" = None
 
     def __init__(self, config: PEARLConfig, problem: Problem) -> None:
+        refuse_several_processes(problem, "PEARL")
         self._whole, self._actions = problem, problem.action_mask.shape[1]
         self._shown = problem.obs_mask.shape[1] - self._actions - TOLD
         self.encoder = self._build_encoder(config)
@@ -174,7 +176,6 @@ class PEARL(SAC):
         self._inferred = posterior.divergence().unflatten(0, (self.problem.num_tasks, -1)).mean(dim=1)
         self._optimizers["encoder"].zero_grad(set_to_none=True)
         report = super()._apply({name: row.flatten(0, 1) for name, row in samples.items()})
-        self._ranks.share_gradients(self.encoder.parameters())
         nn.utils.clip_grad_norm_(self.encoder.parameters(), self.config.max_gradient_norm, foreach=True)
         self._optimizers["encoder"].step()
         told = {"context/divergence": self._inferred.detach(), "context/deviation": posterior.deviation.detach().mean()}

@@ -25,7 +25,7 @@ from mtrl.vector.trials import BEGINS, REWARD
 
 from .advantages import by_task
 from .memory import WithMemory
-from .meta_checks import refuse_own_parts, refuse_task_codes
+from .meta_checks import refuse_own_parts, refuse_several_processes, refuse_task_codes
 from .ppo import PPO
 from .ppo_config import PPOConfig
 
@@ -77,6 +77,7 @@ class RL2(PPO):
     """`[env, unit]`, of the worlds that are acted in."""
 
     def _build_networks(self, seed: int) -> tuple[Network, Network]:
+        refuse_several_processes(self.problem, "RL2")
         problem, width = self.problem, self.config.memory
         fan_in = problem.obs_mask.shape[1]
         beside = torch.ones((problem.num_tasks, width), dtype=torch.bool, device=problem.obs_mask.device)

@@ -18,6 +18,7 @@ from mtrl.errors import UserError
 from mtrl.evaluation import evaluate
 from mtrl.goals import make_goal_sets
 from mtrl.parts.network import ConditioningConfig, NetworkConfig
+from mtrl.ranks import Ranks
 from mtrl.runner.on_policy import OnPolicyLoop
 from mtrl.tasks import TASKS
 from mtrl.vector.build import make_vector_env
@@ -293,3 +294,11 @@ def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path):
 def test_what_cannot_learn_to_adapt_is_refused(changes, message):
     with pytest.raises(UserError, match=message):
         agent_of(points(), **changes)
+
+
+def test_several_processes_are_refused():
+    env = points()
+    agent = agent_of(env)
+    problem = dataclasses.replace(agent.problem, ranks=Ranks(0, 2))
+    with pytest.raises(UserError, match="MAML learns from the trials of all worlds together"):
+        MAML(agent.config, problem)

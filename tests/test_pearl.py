@@ -20,6 +20,7 @@ from mtrl.evaluation import evaluate
 from mtrl.goals import make_goal_sets
 from mtrl.parts.combiner import CombinerConfig
 from mtrl.parts.network import ConditioningConfig, NetworkConfig
+from mtrl.ranks import Ranks
 from mtrl.runner.off_policy import OffPolicyLoop
 from mtrl.tasks import TASKS
 from mtrl.trial_index import TrialIndex
@@ -279,3 +280,11 @@ class Forgetful:
 def test_what_cannot_infer_is_refused(changes, message):
     with pytest.raises(UserError, match=message):
         agent_of(points(), **changes)
+
+
+def test_several_processes_are_refused():
+    env = points()
+    agent = agent_of(env)
+    problem = dataclasses.replace(agent._whole, ranks=Ranks(0, 2))
+    with pytest.raises(UserError, match="PEARL learns from the trials of all worlds together"):
+        PEARL(agent.config, problem)
