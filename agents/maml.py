@@ -249,9 +249,10 @@ class MAML(OnPolicyAlgorithm):
     # State
 
     def player(self) -> Policy:
-        """See `Algorithm.player`: the same weights, with a memory of other worlds."""
+        """See `Algorithm.player`: the same weights, with a memory of other worlds and random numbers of its own."""
         other = copy.copy(self)
         other._memory, other._own = None, {}
+        other._generator = torch.Generator(self.problem.device).manual_seed(self.problem.seed + 2)
         return other
 
     def begin_elsewhere(self) -> None:

@@ -137,9 +137,10 @@ class PEARL(SAC):
         return self._call(self.encoder, groups.split(step), task_id)[0]
 
     def player(self) -> Policy:
-        """See `Algorithm.player`: the same networks with a memory of other worlds."""
+        """See `Algorithm.player`: the same networks, with a memory of other worlds and random numbers of its own."""
         other = copy.copy(self)
         other._living, other._memory = None, GroupMemory()
+        other._generator = torch.Generator(self.problem.device).manual_seed(self.problem.seed + 4)
         return other
 
     # Learning
