@@ -1,12 +1,15 @@
 """The script that trains many agents: what is finished is not run again, and what the dashboard reads is kept."""
 
 import json
+from pathlib import Path
 
 import learning
+import method_pages
 import published
 import pytest
 import results_page
 
+from mtrl.algorithm import AGENTS
 from mtrl.errors import UserError
 from mtrl.report import compare
 
@@ -41,6 +44,12 @@ def test_runs_are_kept_and_not_repeated(tmp_path, capsys):
     assert "### A-eval, 40 steps/task" in page and "1 training goals a task" in page
     assert learning.run_all([good], 2, 600.0, results) == []
     assert capsys.readouterr().out == ""
+
+
+def test_every_page_of_a_method_has_its_figures():
+    pages = {path.stem for path in (Path(__file__).parents[1] / "docs" / "methods").glob("*.md")}
+    assert set(method_pages.PAGES) == pages
+    assert all(name in AGENTS for _, presets in method_pages.PAGES.values() for name in presets)
 
 
 def test_without_results_there_is_no_page(tmp_path):

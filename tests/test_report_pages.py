@@ -220,6 +220,16 @@ def test_figures_in_the_page_are_those_of_the_statistics(tmp_path):
     assert cell["value"] == stats.probability_of_improvement(scores[0], scores[1])
 
 
+def test_settings_that_older_runs_have_not_are_what_they_are_by_default(tmp_path):
+    folders = [write_run(tmp_path, Spec(seed=seed)) for seed in range(3)]
+    for folder, trial in zip(folders[1:], ({"episodes": 10, "judged": 3}, {"episodes": 4, "judged": 3}), strict=True):
+        record = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**record, "config": {**record["config"], "trial": trial}}))
+    (suite,) = group_runs(load_runs([tmp_path]), print)
+    found = [(agent.label, [run.seed for run in agent.runs]) for agent in suite.agents]
+    assert found == [("mtmhsac (trial.episodes=10)", [0, 1]), ("mtmhsac (trial.episodes=4)", [2])]
+
+
 def test_differences_name_the_field_and_every_value(tmp_path):
     write_run(tmp_path, Spec())
     other = {**Spec().algorithm, "actor_lr": 1e-3}

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from mtrl import stats
+from mtrl.config import RunConfig, to_dict
 from mtrl.report.load import FIXED_POLICIES, Evaluation, RunSummary, Warn, format_steps
 
 _NOT_THE_AGENT = frozenset({"suite", "agent", "seed", "run_folder", "workers", "device"}) | frozenset(
@@ -131,7 +132,9 @@ def _fixed_order(agent: Agent) -> int:
 def _identity(run: RunSummary) -> dict[str, Any]:
     if run.fixed_policy:
         return {}
-    return flatten({name: value for name, value in run.config.items() if name not in _NOT_THE_AGENT})
+    # Settings that a run of an older version has not are what they are by default.
+    config = {**to_dict(RunConfig()), **run.config}
+    return flatten({name: value for name, value in config.items() if name not in _NOT_THE_AGENT})
 
 
 def _what_differs(own: dict[str, Any], siblings: Sequence[dict[str, Any]]) -> str:
