@@ -10,5 +10,5 @@ if __name__ != "mtrl.envs":
 from . import metaworld, suites, teaching
 
 metaworld.register()
-teaching.register()
 suites.register()
+teaching.register()
