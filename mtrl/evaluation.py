@@ -220,8 +220,8 @@ class RunningEpisodes:
         ended = info.get("episode_mask", info["final_mask"]) & active
         number = info.get("episode", self._number)
         row = self._ended[self.unreported]
-        columns = (ended, info["goal_index"], self._any, info["success"], self._return, self._length, number)
-        columns = (*columns, self._solved)
+        became = (self._any, info["success"], self._return, self._length, number, self._solved)
+        columns = (ended, info["goal_index"], *became)
         for place, column in enumerate(columns):
             row[place].copy_(column)
         self._any &= ~ended

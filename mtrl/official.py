@@ -6,7 +6,10 @@ can look like all of them (metaworld 3.1.1, `metaworld.evaluation.metalearning_e
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mtrl.evaluation import Episode
 
 WORLDS = 20
 """Of all tasks together, where upstream is left as it is; a task has its share."""
@@ -14,33 +17,14 @@ COUNTED = 3
 """Episodes of a task, of all its worlds together."""
 
 
-class Played(Protocol):
-    """What is asked of an episode; see `mtrl.evaluation.Episode`."""
-
-    @property
-    def goal(self) -> int:
-        """Index of the goal."""
-        ...
-
-    @property
-    def length(self) -> int:
-        """Steps."""
-        ...
-
-    @property
-    def solved_after(self) -> int:
-        """Steps to the first success; 0: none."""
-        ...
-
-
-def first_to_finish(judged: Sequence[Played], worlds: int) -> float:
+def first_to_finish(judged: Sequence["Episode"], worlds: int) -> float:
     """The success of one task, with each goal played once by one of so many worlds that play side by side.
 
     Args:
         judged: The episodes after adaptation, sorted by goal and then as they were played, equally many of each goal.
         worlds: Goals that are played at the same time.
     """
-    by_goal: dict[int, list[Played]] = {}
+    by_goal: dict[int, list[Episode]] = {}
     for episode in judged:
         by_goal.setdefault(episode.goal, []).append(episode)
     goals, found = list(by_goal.values()), []
@@ -51,7 +35,7 @@ def first_to_finish(judged: Sequence[Played], worlds: int) -> float:
     return sum(found) / len(found)
 
 
-def _ends(episodes: Sequence[Played], world: int) -> list[tuple[int, int, bool]]:
+def _ends(episodes: Sequence["Episode"], world: int) -> list[tuple[int, int, bool]]:
     """When a world ends its first episodes, and whether with success; where there are fewer it plays them again."""
     time, ends = 0, []
     for number in range(COUNTED):

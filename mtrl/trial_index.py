@@ -39,7 +39,9 @@ class TrialIndex:
         nowhere = len(self._count) - 1
         row = torch.where(ended & (goal_index >= 0), self._offset + goal_index, nowhere)
         # Worlds that end trials of one goal in the same step get places one after the other.
-        before = ((row[:, None] == row[None, :]) & (self._numbers[:, None] > self._numbers[None, :])).sum(dim=1)
+        together, order = row.sort(stable=True)
+        before = torch.empty_like(row)
+        before[order] = self._numbers - torch.searchsorted(together, together)
         place = row * KEPT + (self._count[row] + before) % KEPT
         for table, value in (
             (self._first, self._began),

@@ -7,7 +7,7 @@ import torch
 from runner_toys import tensors_differ, without_clock
 
 import mtrl
-from mtrl.agents.maml import MAML, _ages
+from mtrl.agents.maml import MAML, Lesson, _ages
 from mtrl.agents.maml_config import MAMLConfig
 from mtrl.agents.trial_memory import TrialMemory
 from mtrl.agents.trust_region import TrustRegion, conjugate_gradient
@@ -164,8 +164,6 @@ def test_the_meta_gradient_is_that_of_finite_differences(first_order):
 
 
 def lessons(agent, rows, name):
-    from mtrl.agents.maml import Lesson
-
     return Lesson(*(rows[f"{name}/{field}"].flatten(0, 1) for field in Lesson._fields))
 
 
@@ -232,7 +230,7 @@ def test_memory_holds_the_episodes_that_are_adapted_in_and_no_others():
             assert torch.allclose(memory.action[0, :, 0], 0.01 * torch.arange(2.0 * HORIZON))
         obs, reward, *_ = env.step(action)
         rewards.append(reward)
-    assert ready == [2 * HORIZON, 6 * HORIZON] or ready == [2 * HORIZON]  # the second ends with the last step
+    assert ready == [2 * HORIZON]  # of the first trial; what the last step did is not told yet
     assert memory.count.tolist() == [2 * HORIZON] * WORLDS  # of the second trial
 
 

@@ -54,10 +54,9 @@ class TensorVectorEnv(TaskVectorEnv):
         # Goals of all tasks in one table; a task's begin where those of the task before end.
         self._table = torch.from_numpy(np.concatenate(goal_set.rows)).to(self.device, torch.float32)
         self._first_row = np.concatenate([[0], np.cumsum(goal_set.counts)])[task_id]
-        self._ready, self._seed = False, 0
+        self._ready = False
         self._action: Actions | None = None
-        self._take_goals()
-        self._state = self._rules.begin(self._goal, self._draws())
+        self._state: torch.Tensor
 
     @staticmethod
     def kind_of(definition: TaskDefinition) -> Hashable:
@@ -72,11 +71,13 @@ class TensorVectorEnv(TaskVectorEnv):
         self._active = self._goal_index != INACTIVE
         self._goal = self._table[torch.from_numpy(rows).to(self.device)]
         slots = torch.arange(self.num_envs)
-        self._key = mixed(self._seed, slots, torch.from_numpy(self._number)).to(self.device)
+        self._key = mixed(self._episodes.seed, slots, torch.from_numpy(self._number)).to(self.device)
         self._elapsed = torch.from_numpy(self._episodes.elapsed.copy()).to(self.device)
 
-    def _draws(self) -> torch.Tensor:
-        return uniforms(self._key, self._elapsed, self._rules.draws)
+    def _begun(self) -> torch.Tensor:
+        """The states that episodes begin with, of all worlds; what is drawn for them is that of a step before all."""
+        draws = uniforms(self._key, -torch.ones_like(self._key), self._rules.draws)
+        return self._rules.begin(self._goal, draws)
 
     def _seen(self) -> Observations:
         obs = self._rules.seen(self._state, self._goal, self._goal_visible)
@@ -88,9 +89,9 @@ class TensorVectorEnv(TaskVectorEnv):
         """See `TaskVectorEnv.reset`."""
         progress = bool((options or {}).get("random_progress"))
         self._episodes.begin(seed, schedule_of(options), random_progress=progress)
-        self._seed, self._number[:] = self._episodes.seed, 0
+        self._number[:] = 0
         self._take_goals()
-        self._state = self._rules.begin(self._goal, uniforms(self._key, -torch.ones_like(self._key), self._rules.draws))
+        self._state = self._begun()
         self._ready, self._action = True, None
         return self._seen(), {"goal_index": self._goal_index.clone(), "active": self._active.clone()}
 
@@ -110,15 +111,15 @@ class TensorVectorEnv(TaskVectorEnv):
         if self._action is None:
             raise gymnasium.error.NoAsyncCallError("call step_async before step_wait", "step_wait")
         action, self._action = self._action, None
-        moved = self._rules.step(self._state, action, self._goal, self._draws())
+        draws = uniforms(self._key, self._elapsed, self._rules.draws)
+        moved = self._rules.step(self._state, action, self._goal, draws)
         self._state, goal, active = moved.state, self._goal_index, self._active
         reward, success, final = moved.reward.masked_fill(~active, 0.0), moved.success & active, self._seen()
         over = self._episodes.stepped() & self._episodes.active
         ended = torch.from_numpy(over).to(self.device)
+        self._elapsed = self._elapsed + 1
         if over.any():
             self._begin_next(over, ended)
-        else:
-            self._elapsed = self._elapsed + 1
         info: StepInfo = {
             "success": success,
             "final_obs": final,
@@ -126,7 +127,8 @@ class TensorVectorEnv(TaskVectorEnv):
             "goal_index": goal.clone(),
             "active": active.clone(),
         }
-        return self._seen(), reward, torch.zeros_like(ended), ended.clone(), info
+        obs = self._seen() if over.any() else final.clone()
+        return obs, reward, torch.zeros_like(ended), ended.clone(), info
 
     def _begin_next(self, over: np.ndarray, ended: Flags) -> None:
         """The next episodes of the slots whose episode is over."""
@@ -134,8 +136,7 @@ class TensorVectorEnv(TaskVectorEnv):
         self._episodes.end(slots)
         self._number[slots] += 1
         self._take_goals()
-        begun = self._rules.begin(self._goal, uniforms(self._key, -torch.ones_like(self._key), self._rules.draws))
-        self._state = torch.where(ended.unsqueeze(1), begun, self._state)
+        self._state = torch.where(ended.unsqueeze(1), self._begun(), self._state)
 
     def get_state(self) -> State:
         """See `TaskVectorEnv.get_state`."""
@@ -153,7 +154,7 @@ class TensorVectorEnv(TaskVectorEnv):
         if state.get("tasks") != [task.name for task in self.tasks] or len(state["goal"]) != self.num_envs:
             raise UserError("the saved environment has other tasks or slots than this one: build it as it was saved")
         self._episodes.set_state(state)
-        self._seed, self._number[:] = self._episodes.seed, state["number"]
+        self._number[:] = state["number"]
         self._take_goals()
         self._state = state["state"].to(self.device)
         self._ready, self._action = True, None
