@@ -123,8 +123,8 @@ class MAML(OnPolicyAlgorithm):
         shape = (len(obs), 1, self._actions)
         noise = torch.empty(shape, device=obs.device).normal_(generator=self._generator)
         drawn, log_prob = self._policy.sample(outputs, noise, mask)
-        memory.keep(told.obs, drawn[:, 0])
         explored = Explored(self._policy.action(drawn)[:, 0], drawn[:, 0], log_prob[:, 0])
+        memory.keep(told.obs, explored.drawn, explored.log_prob)
         return explored, outputs, memory.adapting
 
     def _mask_of(self, task_id: TaskIds) -> torch.Tensor:
@@ -159,16 +159,10 @@ class MAML(OnPolicyAlgorithm):
         held = memory.held
         advantage = self._advantages(memory.obs, memory.reward, memory.ended, held)
         with torch.enable_grad():
-            nothing = torch.zeros_like(memory.reward)
-            lesson = Lesson(memory.obs, memory.action, nothing, advantage, held.to(torch.float32))
+            lesson = Lesson(memory.obs, memory.action, memory.log_prob, advantage, held.to(torch.float32))
             own = {name: value.requires_grad_() for name, value in self._detached().items()}
-            found = self._adapted(own, self._as_drawn(own, lesson, task_id), task_id)
+            found = self._adapted(own, lesson, task_id, for_good=True)
         return {name: value.detach() for name, value in found.items()}
-
-    def _as_drawn(self, weights: Weights, lesson: Lesson, task_id: TaskIds) -> Lesson:
-        """With the log-probabilities that these weights give what was drawn."""
-        outputs = self._outputs(self._expanded(weights, len(task_id)), lesson.obs, task_id).detach()
-        return lesson._replace(log_prob=self._policy.log_prob(outputs, lesson.action, self._mask_of(task_id)))
 
     # Learning
 
@@ -232,11 +226,11 @@ class MAML(OnPolicyAlgorithm):
             weights = {name: value.clone().requires_grad_() for name, value in weights.items()}
         return self._outputs(self._adapted(weights, inner, task_id), outer.obs, task_id)
 
-    def _adapted(self, weights: Weights, lesson: Lesson, task_id: TaskIds) -> Weights:
-        """Weights `[world, ...]` after the inner step of every world; gradients flow back to `weights`."""
+    def _adapted(self, weights: Weights, lesson: Lesson, task_id: TaskIds, *, for_good: bool = False) -> Weights:
+        """Weights `[world, ...]` after the inner step of every world; gradients flow back unless it is `for_good`."""
         own = self._expanded(weights, len(task_id))
         losses = self._surrogate(self._outputs(own, lesson.obs, task_id), lesson, task_id)
-        second = not self.config.first_order
+        second = not (self.config.first_order or for_good)
         steps = torch.autograd.grad(losses.sum(), list(own.values()), create_graph=second)
         rate = self.config.inner_learning_rate
         return {name: value - rate * step for (name, value), step in zip(own.items(), steps, strict=True)}

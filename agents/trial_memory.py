@@ -20,6 +20,7 @@ class TrialMemory:
     Attributes:
         obs: `[world, step, obs]`, before each step.
         action: `[world, step, act]`, as the policy drew it.
+        log_prob: `[world, step]`, of that action.
         reward: `[world, step]`.
         ended: `[world, step]` bool, where it ended an episode.
         count: `[world]` int64, steps that are held.
@@ -32,7 +33,7 @@ class TrialMemory:
         self._episodes, self._steps = episodes, steps
         self.obs = torch.zeros((worlds, steps, obs_dim), device=device)
         self.action = torch.zeros((worlds, steps, action_dim), device=device)
-        self.reward = torch.zeros((worlds, steps), device=device)
+        self.log_prob, self.reward = (torch.zeros((worlds, steps), device=device) for _ in range(2))
         self.ended = torch.zeros((worlds, steps), dtype=torch.bool, device=device)
         self.count, self.episodes_done = (torch.zeros(worlds, dtype=torch.int64, device=device) for _ in range(2))
         self._world = torch.arange(worlds, device=device)
@@ -62,12 +63,13 @@ class TrialMemory:
         self.count = self.count.masked_fill(told.begins, 0)
         return before & ~self.adapting
 
-    def keep(self, obs: torch.Tensor, drawn: torch.Tensor) -> None:
+    def keep(self, obs: torch.Tensor, drawn: torch.Tensor, log_prob: torch.Tensor) -> None:
         """Takes in the step that is made now, in worlds that are still adapting; what is too much is left out."""
         fits = self.adapting & (self.count < self._steps)
         row = self._world, self.count.clamp(max=self._steps - 1)
         self.obs[row] = torch.where(fits[:, None], obs, self.obs[row])
         self.action[row] = torch.where(fits[:, None], drawn, self.action[row])
+        self.log_prob[row] = torch.where(fits, log_prob, self.log_prob[row])
         self.count = self.count + fits
 
     def get_state(self) -> State:
@@ -80,5 +82,5 @@ class TrialMemory:
             value.copy_(state[name])
 
     def _columns(self) -> dict[str, torch.Tensor]:
-        names = ("obs", "action", "reward", "ended", "count", "episodes_done")
+        names = ("obs", "action", "log_prob", "reward", "ended", "count", "episodes_done")
         return {name: getattr(self, name) for name in names}

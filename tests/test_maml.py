@@ -221,13 +221,14 @@ def test_memory_holds_the_episodes_that_are_adapted_in_and_no_others():
         told = taken_apart(obs, 2)
         ready += [step] if bool(memory.learn(told).all()) else []
         action = torch.full((WORLDS, 2), 0.01 * (step % (4 * HORIZON)))
-        memory.keep(told.obs, action)
+        memory.keep(told.obs, action, -action[:, 0])
         if step == 4 * HORIZON - 1:
             assert memory.count.tolist() == [2 * HORIZON] * WORLDS and not memory.adapting.any()
             kept = memory.reward.clone()
             assert torch.equal(kept, torch.stack(rewards[: 2 * HORIZON], dim=1))
             assert memory.ended[0].nonzero().flatten().tolist() == [HORIZON - 1, 2 * HORIZON - 1]
             assert torch.allclose(memory.action[0, :, 0], 0.01 * torch.arange(2.0 * HORIZON))
+            assert torch.equal(memory.log_prob, -memory.action[:, :, 0])
         obs, reward, *_ = env.step(action)
         rewards.append(reward)
     assert ready == [2 * HORIZON]  # of the first trial; what the last step did is not told yet

@@ -132,8 +132,7 @@ def test_adaptation_curves_show_trained_and_new_goals_side_by_side(browser, tmp_
     rates = [[one["success_any"] for one in episodes if one.get("number", 0) == number] for number in range(4)]
     wanted = [float(np.mean(own)) for own in rates]
     assert found[1]["x"] == [1, 2, 3, 4] and found[1]["y"] == pytest.approx(wanted)
-    rows = table(browser)
-    assert set(rows) == {"rl2"} or set(rows) == {"mtsac"}  # another protocol is another comparison
+    assert len(table(browser)) == 1  # another protocol is another comparison
     choose(browser, "#filter-metric", "at the end")
     assert traces(browser, "Adaptation")[1]["y"][3] <= wanted[3]
     assert messages(browser) == []
