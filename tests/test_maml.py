@@ -4,21 +4,17 @@ import dataclasses
 
 import pytest
 import torch
-from runner_toys import tensors_differ, without_clock
 
-import mtrl
 from mtrl.agents.maml import MAML, Lesson, _ages
 from mtrl.agents.maml_config import MAMLConfig
 from mtrl.agents.trial_memory import TrialMemory
 from mtrl.agents.trust_region import TrustRegion, conjugate_gradient
 from mtrl.algorithm import Problem
-from mtrl.checkpoint import find_checkpoint
 from mtrl.config import RunConfig
 from mtrl.errors import UserError
 from mtrl.evaluation import evaluate
 from mtrl.goals import make_goal_sets
 from mtrl.parts.network import ConditioningConfig, NetworkConfig
-from mtrl.ranks import Ranks
 from mtrl.runner.on_policy import OnPolicyLoop
 from mtrl.tasks import TASKS
 from mtrl.vector.build import make_vector_env
@@ -261,28 +257,6 @@ class Exchanged:
         return self.agent.act(obs, task_id, mode=mode)
 
 
-def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path):
-    given = {
-        "slots_per_task": 4,
-        "trial": {"episodes": 2, "judged": 1},
-        "algorithm": {"outer_episodes": 1},
-        "evaluation": {"every": 0, "slots_per_task": 25},
-    }
-    runs = [
-        mtrl.train("ML1:point-robot-v0", "maml-small", run_folder=str(tmp_path / name), steps_per_task=steps, **given)
-        for name, steps in (("whole", 600), ("short", 330))
-    ]
-    runs[1] = runs[1].resume(600)
-    given |= {"steps_per_task": 600, "evaluation": {"every": 100, "goals": 5, "slots_per_task": 5}}  # disturbs nothing
-    watched = mtrl.train("ML1:point-robot-v0", "maml-small", run_folder=str(tmp_path / "w"), **given)
-    weights = [find_checkpoint(run.folder, with_replay=False).weights() for run in (*runs, watched)]
-    assert tensors_differ(*weights[:2]) == "" and tensors_differ(*weights[1:]) == ""
-    lines = [[without_clock(line) for line in run.metrics()] for run in runs]
-    assert lines[0] == lines[1]
-    assert len(runs[0].evaluations()[-1]["summary"]["adaptation"]) == 3
-    assert runs[0].evaluate(goals="heldout", count=2).label(600).startswith("A-heldout after 2 episodes")
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -295,11 +269,3 @@ def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path):
 def test_what_cannot_learn_to_adapt_is_refused(changes, message):
     with pytest.raises(UserError, match=message):
         agent_of(points(), **changes)
-
-
-def test_several_processes_are_refused():
-    env = points()
-    agent = agent_of(env)
-    problem = dataclasses.replace(agent.problem, ranks=Ranks(0, 2))
-    with pytest.raises(UserError, match="MAML learns from the trials of all worlds together"):
-        MAML(agent.config, problem)

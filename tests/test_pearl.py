@@ -5,22 +5,19 @@ import itertools
 
 import pytest
 import torch
-from runner_toys import tensors_differ, without_clock
+from runner_toys import tensors_differ
 
-import mtrl
 from mtrl.agents.pearl import PEARL
 from mtrl.agents.pearl_config import PEARLConfig
 from mtrl.agents.posterior import Posterior, factors
 from mtrl.algorithm import Problem
 from mtrl.buffers import ReplayBuffer
-from mtrl.checkpoint import find_checkpoint
 from mtrl.config import RunConfig
 from mtrl.errors import UserError
 from mtrl.evaluation import evaluate
 from mtrl.goals import make_goal_sets
 from mtrl.parts.combiner import CombinerConfig
 from mtrl.parts.network import ConditioningConfig, NetworkConfig
-from mtrl.ranks import Ranks
 from mtrl.runner.off_policy import OffPolicyLoop
 from mtrl.tasks import TASKS
 from mtrl.trial_index import TrialIndex
@@ -214,34 +211,6 @@ def test_the_actors_loss_reaches_no_encoder():
     assert not seen[0].batch.obs.requires_grad
 
 
-def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path):
-    given = {
-        "slots_per_task": 4,
-        "warmup_steps": 40,
-        "updates_per_step": 0.25,
-        "trial": {"episodes": 2, "judged": 1},
-        "algorithm": {"batch_per_task": 32, "goals": 4, "context": 8, "actor": {"width": 16}},
-        "evaluation": {"every": 0, "slots_per_task": 25},
-    }
-    runs = [
-        mtrl.train("ML1:point-robot-v0", "pearl-small", run_folder=str(tmp_path / name), steps_per_task=steps, **given)
-        for name, steps in (("whole", 400), ("short", 220))
-    ]
-    runs[1] = runs[1].resume(400)
-    given |= {"steps_per_task": 400, "evaluation": {"every": 100, "goals": 5, "slots_per_task": 5}}  # disturbs nothing
-    watched = mtrl.train("ML1:point-robot-v0", "pearl-small", run_folder=str(tmp_path / "w"), **given)
-    weights = [find_checkpoint(run.folder, with_replay=False).weights() for run in (*runs, watched)]
-    assert (
-        tensors_differ(*weights[:2]) == ""
-        and tensors_differ(*weights[1:]) == ""
-        and any(name.startswith("encoder.") for name in weights[0])
-    )
-    lines = [[without_clock(line) for line in run.metrics()] for run in runs]
-    assert lines[0] == lines[1]
-    assert len(runs[0].evaluations()[-1]["summary"]["adaptation"]) == 3
-    assert runs[0].evaluate(goals="heldout", count=2).label(400).startswith("A-heldout after 2 episodes")
-
-
 @pytest.mark.slow
 def test_it_infers_the_goal_and_the_better_the_longer_it_tries():
     rates = {f"{name}_learning_rate": 1e-3 for name in ("actor", "critic", "encoder")}
@@ -291,11 +260,3 @@ class Forgetful:
 def test_what_cannot_infer_is_refused(changes, message):
     with pytest.raises(UserError, match=message):
         agent_of(points(), **changes)
-
-
-def test_several_processes_are_refused():
-    env = points()
-    agent = agent_of(env)
-    problem = dataclasses.replace(agent._whole, ranks=Ranks(0, 2))
-    with pytest.raises(UserError, match="PEARL learns from the trials of all worlds together"):
-        PEARL(agent.config, problem)

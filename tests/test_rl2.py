@@ -17,7 +17,6 @@ from mtrl.errors import UserError
 from mtrl.evaluation import evaluate
 from mtrl.goals import make_goal_sets
 from mtrl.parts.network import ConditioningConfig, NetworkConfig
-from mtrl.ranks import Ranks
 from mtrl.runner.on_policy import OnPolicyLoop
 from mtrl.suites import SUITES, Suite
 from mtrl.vector.trials import Trials
@@ -259,9 +258,3 @@ def test_tasks_never_met_are_played_and_other_sizes_refused(tmp_path, capsys):
     other = mtrl.train("dots-to-more", "tiny-rl2", run_folder=str(tmp_path / "b"), steps_per_task=40)
     with pytest.raises(UserError, match="sees 4 numbers and gives 2, and the test tasks have 6 and 3"):
         other.evaluate(goals="test")
-
-
-def test_several_processes_are_refused():
-    agent = loop_of().algorithm
-    with pytest.raises(UserError, match="RL2 learns from the trials of all worlds together"):
-        RL2(agent.config, dataclasses.replace(agent.problem, ranks=Ranks(0, 2)))
