@@ -1,6 +1,5 @@
 """The on-policy loop: collect a rollout, learn from it some times over, collect the next."""
 
-import numpy as np
 import torch
 
 from mtrl.algorithm import OnPolicyAlgorithm, Rows, Step
@@ -8,6 +7,7 @@ from mtrl.config import RunConfig
 from mtrl.ranks import ALONE, Ranks
 from mtrl.rollouts import RolloutBuffer
 from mtrl.runner.loop import TrainingLoop, stream_seed
+from mtrl.seeds import derived_seed
 from mtrl.types import Observations, State
 from mtrl.vector.contract import TaskVectorEnv
 
@@ -87,8 +87,7 @@ class OnPolicyLoop(TrainingLoop):
     def _begin_anew(self) -> None:
         """New trials in all worlds: where episodes were cut short, some are within one."""
         self._restarts += 1
-        words = np.random.SeedSequence([self.ranks.seed(self._config.seed), self._restarts]).generate_state(1)
-        self._obs, _ = self.env.reset(seed=int(words[0] >> 1))
+        self._obs, _ = self.env.reset(seed=derived_seed(self.ranks.seed(self._config.seed), self._restarts))
         self.statistics.drop_running()
         self.algorithm.begin_episodes(torch.ones(self.env.num_envs, dtype=torch.bool, device=self.env.device))
 

@@ -9,6 +9,7 @@ import torch
 
 from mtrl.errors import UserError
 from mtrl.goals import GoalSchedule, GoalSet, ResampleGoals
+from mtrl.seeds import derived_seed
 from mtrl.types import Actions, Flags, Observations, Rewards, State
 from mtrl.vector.contract import StepInfo, TaskVectorEnv, schedule_of
 
@@ -71,7 +72,7 @@ class CompositeVectorEnv(TaskVectorEnv):
         self._schedule = schedule_of(options) or ResampleGoals(counts, self._seed)
         obs, infos = [], []
         for number, (part, slots) in enumerate(zip(self._parts, self._slots, strict=True)):
-            own_seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0] >> 1)
+            own_seed = derived_seed(self._seed, number)
             schedule = _PartSchedule(self._schedule, slots)
             part_obs, part_info = part.reset(seed=own_seed, options={**(options or {}), "schedule": schedule})
             obs.append(part_obs)

@@ -8,6 +8,7 @@ import torch
 
 from mtrl.errors import UserError
 from mtrl.goals import INACTIVE, GoalSchedule
+from mtrl.seeds import derived_seed
 from mtrl.types import State
 from mtrl.vector.shared import SharedArrays
 from mtrl.vector.worker import Episode
@@ -15,7 +16,7 @@ from mtrl.vector.worker import Episode
 
 def episode_seed(seed: int, slot: int, episode: int) -> int:
     """The seed of a slot's episode, 31 bits."""
-    return int(np.random.SeedSequence([seed, slot, episode]).generate_state(1)[0] >> 1)
+    return derived_seed(seed, slot, episode)
 
 
 class EpisodeBook:

@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode
 
 from mtrl.errors import UserError
 from mtrl.goals import make_goal_sets
+from mtrl.seeds import derived_seed
 from mtrl.suites import Suite, resolve_suite
 from mtrl.tasks import TASKS
 from mtrl.vector.build import make_vector_env
@@ -53,8 +54,8 @@ class NumpyVectorEnv(gymnasium.vector.VectorEnv):
         # Without a seed, gymnasium expects other episodes than last time, but the same sequence of them.
         self._seed, self._unseeded_resets = (self._seed, self._unseeded_resets + 1) if seed is None else (int(seed), 0)
         if self._unseeded_resets > 0:
-            words = np.random.SeedSequence([self._seed, self._unseeded_resets]).generate_state(1)
-            obs, info = self.env.reset(seed=int(words[0] >> 1), options=options)
+            another = derived_seed(self._seed, self._unseeded_resets)
+            obs, info = self.env.reset(seed=another, options=options)
         else:
             obs, info = self.env.reset(seed=self._seed, options=options)
         return _array(obs), self._infos({"goal_index": info["goal_index"]}, _array(info["active"]))
