@@ -53,6 +53,10 @@ class TrialIndex:
         self._count[nowhere] = 0
         self._began = torch.where(ended, step + 1, self._began)
 
+    def begin_anew(self, step: int) -> None:
+        """Forgets the trials under way: those of all worlds begin with a step."""
+        self._began.fill_(step)
+
     def draw_goals(self, count: int, generator: torch.Generator) -> Int64[torch.Tensor, " row"]:
         """Goals `[task * count]` that have trials, drawn with replacement and sorted by task; any where none has."""
         there = (self._count[:-1] > 0).to(torch.float32).view(self._tasks, -1)

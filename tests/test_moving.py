@@ -102,3 +102,17 @@ def test_without_a_change_nothing_moves(begun, capsys):
     capsys.readouterr()
     run.resume(60, worlds=4, device="cpu")
     assert "moved" not in capsys.readouterr().out
+
+
+def test_trials_under_way_begin_anew_where_a_run_has_moved(tmp_path):
+    small = {"batch_per_task": 8, "goals": 2, "context": 4, "actor": {"width": 8}, "critic": {"width": 8}}
+    settings = {**TINY, "algorithm": small, "trial": {"episodes": 1, "judged": 1}, "updates_per_step": 0.01}
+    settings["replay"] = {"capacity_per_task": 4000}
+    length, cut = 500, 200
+    run = mtrl.train("ML1:reach-v3", "pearl-small", run_folder=str(tmp_path / "run"), steps_per_task=2 * cut, **settings)
+    run.resume(2 * (cut + length), engine="official")
+    index = find_checkpoint(run.folder, with_replay=True).state()["loop"]["index"]
+    assert index["count"].sum() == 2
+    held = index["length"] > 0
+    held[-1] = False  # what belongs nowhere
+    assert index["first"][held].tolist() == [cut] * 2 and index["length"][held].tolist() == [length] * 2

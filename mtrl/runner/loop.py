@@ -156,7 +156,7 @@ class TrainingLoop(abc.ABC):
     @property
     def place(self) -> dict[str, Any]:
         """Where the run is: on what it can go on exactly."""
-        return {"engine": type(self.env).__name__, "device": self.env.device.type, "worlds": self.env.num_envs}
+        return {"engine": self.env.engine_name, "device": self.env.device.type, "worlds": self.env.num_envs}
 
     @abc.abstractmethod
     def start(self) -> None:

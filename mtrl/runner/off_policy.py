@@ -124,6 +124,9 @@ class OffPolicyLoop(TrainingLoop):
         """See `TrainingLoop.carry_over`; without its replay, it is filled again before learning goes on."""
         self.buffer.cut()
         super().carry_over(state)
+        if self._index is not None and self.buffer.steps:
+            self._index.set_state(state["index"])
+            self._index.begin_anew(self.buffer.steps)
         self._learn_from = 1 if self.buffer.steps else max(1, self._random_until)
         self._random_until = self._saved_steps = 0  # what was saved does not know where episodes were cut
 

@@ -134,6 +134,11 @@ class CompositeVectorEnv(TaskVectorEnv):
         return self._join([part.set_state(own) for part, own in zip(self._parts, state["parts"], strict=True)])
 
     @property
+    def engine_name(self) -> str:
+        """See `TaskVectorEnv.engine_name`."""
+        return " and ".join(part.engine_name for part in self._parts)
+
+    @property
     def faults(self) -> np.ndarray:
         """See `TaskVectorEnv.faults`."""
         counts = np.zeros(len(self.tasks), np.int64)

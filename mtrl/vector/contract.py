@@ -135,6 +135,11 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv, abc.ABC):
         """
 
     @property
+    def engine_name(self) -> str:
+        """What steps it; a run that is saved goes on exactly where this is the same."""
+        return type(self).__name__
+
+    @property
     def faults(self) -> np.ndarray:
         """Episodes cut short because their physics failed, `[task]` int64, since the environment was built.
 

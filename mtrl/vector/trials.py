@@ -188,6 +188,11 @@ class Trials(TaskVectorEnv):
         return self._whole(obs)
 
     @property
+    def engine_name(self) -> str:
+        """See `TaskVectorEnv.engine_name`."""
+        return self._env.engine_name
+
+    @property
     def faults(self) -> np.ndarray:
         """See `TaskVectorEnv.faults`."""
         return self._env.faults
