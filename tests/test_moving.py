@@ -109,7 +109,8 @@ def test_trials_under_way_begin_anew_where_a_run_has_moved(tmp_path):
     settings = {**TINY, "algorithm": small, "trial": {"episodes": 1, "judged": 1}, "updates_per_step": 0.01}
     settings["replay"] = {"capacity_per_task": 4000}
     length, cut = 500, 200
-    run = mtrl.train("ML1:reach-v3", "pearl-small", run_folder=str(tmp_path / "run"), steps_per_task=2 * cut, **settings)
+    folder = str(tmp_path / "run")
+    run = mtrl.train("ML1:reach-v3", "pearl-small", run_folder=folder, steps_per_task=2 * cut, **settings)
     run.resume(2 * (cut + length), engine="official")
     index = find_checkpoint(run.folder, with_replay=True).state()["loop"]["index"]
     assert index["count"].sum() == 2
