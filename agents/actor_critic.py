@@ -89,9 +89,13 @@ class ActorCritic(Algorithm, Generic[Config]):
         """Actions `[env, act]`: the most likely one, or a sample."""
         groups = self._memory.of(task_id)
         outputs, mask = self._act_outputs(obs, groups)
-        if mode:
-            return groups.join(self._policy.mode(outputs, mask))
-        drawn, _ = self._policy.sample(outputs, groups.split(self._noise(len(obs))), mask)
+        return self._likeliest(outputs, mask, groups) if mode else self._drawn(outputs, mask, groups, len(obs))
+
+    def _likeliest(self, outputs: torch.Tensor, mask: torch.Tensor, groups: Groups) -> Actions:
+        return groups.join(self._policy.mode(outputs, mask))
+
+    def _drawn(self, outputs: torch.Tensor, mask: torch.Tensor, groups: Groups, rows: int) -> Actions:
+        drawn, _ = self._policy.sample(outputs, groups.split(self._noise(rows)), mask)
         return groups.join(self._policy.action(drawn))
 
     def _act_outputs(self, obs: Observations, groups: Groups) -> tuple[torch.Tensor, torch.Tensor]:

@@ -64,6 +64,8 @@ class MAML(OnPolicyAlgorithm):
 
     whole_trials = True
     epochs = minibatches = 1
+    _plays = False
+    """Whether this one plays for others to see, and learns nothing."""
 
     def __init__(self, config: MAMLConfig, problem: Problem) -> None:
         refuse_several_processes(problem, "MAML")
@@ -139,6 +141,8 @@ class MAML(OnPolicyAlgorithm):
             self._memory = TrialMemory(*sizes, self.problem.device)
             self._own = {name: value.clone() for name, value in self._expanded(self._detached(), worlds).items()}
         ready = self._memory.learn(told)
+        if self.config.pretrain and not self._plays:
+            ready = torch.zeros_like(ready)
         if bool((ready | told.begins).any()):  # the host waits for the device here, at every step
             self._take(self._detached(), told.begins)
             if bool(ready.any()):
@@ -224,7 +228,10 @@ class MAML(OnPolicyAlgorithm):
         """What the policies adapted from these weights give where the outer step looks."""
         if not any(value.requires_grad for value in weights.values()):
             weights = {name: value.clone().requires_grad_() for name, value in weights.items()}
-        return self._outputs(self._adapted(weights, inner, task_id), outer.obs, task_id)
+        own = self._expanded(weights, len(task_id))
+        if not self.config.pretrain:
+            own = self._adapted(weights, inner, task_id)
+        return self._outputs(own, outer.obs, task_id)
 
     def _adapted(self, weights: Weights, lesson: Lesson, task_id: TaskIds, *, for_good: bool = False) -> Weights:
         """Weights `[world, ...]` after the inner step of every world; gradients flow back unless it is `for_good`."""
@@ -245,7 +252,7 @@ class MAML(OnPolicyAlgorithm):
     def player(self) -> Policy:
         """See `Algorithm.player`: the same weights, with a memory of other worlds and random numbers of its own."""
         other = copy.copy(self)
-        other._memory, other._own = None, {}
+        other._memory, other._own, other._plays = None, {}, True
         other._generator = torch.Generator(self.problem.device).manual_seed(self.problem.seed + 2)
         return other
 

@@ -22,6 +22,9 @@ class MAMLConfig:
     """Of the gradient step that adapts; advantages have deviation 1."""
     first_order: bool = False
     """Take that step for a constant where the outer gradient goes through it."""
+    pretrain: bool = False
+    """Learn what is best for all tasks without adaptation, and take the inner step in evaluations alone: the baseline
+    that learning to adapt is compared with."""
     outer_episodes: int = 10
     """Episodes with adapted weights in each world, which the outer step is learned from."""
     gamma: float = 0.99

@@ -63,12 +63,13 @@ class WithMemory(NetworkAround):
 
     def sequence(self, x: Inputs, task_id: GroupTasks, steps: int) -> Outputs:
         """The same for another number of steps."""
-        given = self._given(x).unflatten(1, (steps, -1))
-        keep = 1.0 - x[..., -1:].unflatten(1, (steps, -1))
-        hidden = torch.zeros_like(given[:, 0, :, : self.gru.width])
+        # Taken apart at once: the gradient of one step by its index would be as large as all of them.
+        given = self._given(x).unflatten(1, (steps, -1)).unbind(1)
+        keep = (1.0 - x[..., -1:]).unflatten(1, (steps, -1)).unbind(1)
+        hidden = torch.zeros_like(given[0][..., : self.gru.width])
         memory = []
-        for step in range(steps):
-            hidden = self.gru(given[:, step], hidden * keep[:, step])
+        for now, kept in zip(given, keep, strict=True):
+            hidden = self.gru(now, hidden * kept)
             memory.append(hidden)
         return self.body(torch.cat([x, torch.stack(memory, dim=1).flatten(1, 2)], dim=-1), task_id)
 

@@ -95,13 +95,12 @@ class PEARL(SAC):
         """See `Algorithm.act`; while it adapts it samples in any case, since the encoder knows such steps alone."""
         groups = self._memory.of(task_id)
         outputs, mask = self._act_outputs(obs, groups)
-        drawn, _ = self._policy.sample(outputs, groups.split(self._noise(len(obs))), mask)
-        explored = groups.join(self._policy.action(drawn))
+        explored = self._drawn(outputs, mask, groups, len(obs))
         if not mode:
             return explored
         assert self._living is not None
         adapting = self._living.number < self._whole.trial_episodes
-        return torch.where(adapting[:, None], explored, groups.join(self._policy.mode(outputs, mask)))
+        return torch.where(adapting[:, None], explored, self._likeliest(outputs, mask, groups))
 
     def _act_outputs(self, obs: Observations, groups: Groups) -> tuple[torch.Tensor, torch.Tensor]:
         task_id = groups.task_id.clamp(max=self.problem.num_tasks - 1)  # tasks never met may be more

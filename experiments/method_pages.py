@@ -35,7 +35,7 @@ PAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "front-ends": (("front_ends",), ("front-ends-small",)),
     "gradnorm": (("gradnorm",), ("gradnorm-small",)),
     "hypernet": (("hypernet",), ("hypernet-small",)),
-    "maml": ((), ("maml-small",)),
+    "maml": ((), ("maml-small", "fine-tuned-small")),
     "mgda": (("mgda",), ("mgda-small",)),
     "moore": (("moore",), ("moore-small",)),
     "multi-head": (("multi_head", "one_hot"), ("mtmhsac-small", "mtsac-small")),

@@ -14,6 +14,7 @@ from typing import Any
 
 from mtrl.algorithm import AGENTS, Policy
 from mtrl.config import RunConfig, from_dict
+from mtrl.contexts import Context
 from mtrl.errors import UserError
 from mtrl.evaluation import EvaluationResult
 from mtrl.evaluation import evaluate as play
@@ -125,6 +126,7 @@ def evaluate(
     goals: str = "train",
     count: int | None = None,
     mode: bool = True,
+    context: Context = "own",
     seed: int = 0,
     goal_seed: int = 42,
     slots_per_task: int = 0,
@@ -144,6 +146,7 @@ def evaluate(
         goals: `train`, `heldout` (same tasks, goals never trained on), or `test` (tasks never trained on).
         count: Only the first so many goals of each task; None plays all.
         mode: Take the most likely action rather than a sample.
+        context: What an agent that adapts learns from: its `own` goal, or as a control an `other` one, or `none`.
         seed: Without a run: the policy's seed.
         goal_seed: Without a run: fixes the goals.
         slots_per_task: Environments of each task; 0: one, or one for each goal on the warp engine.
@@ -166,7 +169,7 @@ def evaluate(
             )
         sets, policy = experiment.goal_sets(), experiment.build_agent()
         experiment.tasks_of(goals)
-        return _play(experiment, policy, sets[goals], count, mode, slots_per_task)
+        return _play(experiment, policy, sets[goals], count, mode, context, slots_per_task)
     experiment = read_experiment(Path(run), **changes)
     goal_set = experiment.folder.read_goals(goals, experiment.tasks_of(goals))
     if goals == "test" and experiment.preset.trainable and not experiment.in_trials:
@@ -176,7 +179,7 @@ def evaluate(
     if goals == "test" and experiment.preset.trainable:
         _check_widths(experiment)
     policy = load_policy(run, device=device)
-    result = _play(experiment, policy, goal_set, count, mode, slots_per_task)
+    result = _play(experiment, policy, goal_set, count, mode, context, slots_per_task)
     own = not engine or engine == read_experiment(Path(run)).config.engine
     if experiment.folder.is_finished() and count is None and mode and own:
         _add(experiment, result)
@@ -214,11 +217,17 @@ def _names_in(options: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _play(
-    experiment: Experiment, policy: Policy, goals: Any, count: int | None, mode: bool, slots_per_task: int
+    experiment: Experiment,
+    policy: Policy,
+    goals: Any,
+    count: int | None,
+    mode: bool,
+    context: Context,
+    slots_per_task: int,
 ) -> EvaluationResult:
     slots = slots_per_task or experiment.evaluation_slots(count or max(goals.counts))
     with closing(experiment.build_evaluation_env(goals, slots)) as env:
-        return play(policy, env, count, mode)
+        return play(policy, env, count, mode, context=context)
 
 
 def _check_widths(experiment: Experiment) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from mtrl import official
 from mtrl.algorithm import Policy
+from mtrl.contexts import LABELS, Context, Forgetful, check_context
 from mtrl.goals import EachGoalOnce
 from mtrl.types import Rewards, State
 from mtrl.vector.contract import StepInfo, TaskVectorEnv
@@ -65,6 +66,7 @@ class EvaluationResult:
         mode: Whether the most likely action was taken, rather than a sample.
         episodes: Sorted by task and goal, and by number in a trial.
         adapting: Episodes at the beginning of each trial that do not count.
+        context: What they were played on; see `mtrl.contexts`.
     """
 
     goal_set: str
@@ -74,14 +76,15 @@ class EvaluationResult:
     mode: bool
     episodes: tuple[Episode, ...]
     adapting: int = 0
+    context: Context = "own"
 
     @property
     def protocol(self) -> str:
         """`A-eval` on training goals, `A-heldout` on goals never trained on, `A-test` on tasks never trained on.
 
-        Where agents adapt first it says so: `A-eval after 10 episodes`.
+        Where agents adapt first it says so: `A-eval after 10 episodes`, or `A-eval after 10 episodes on other goals`.
         """
-        adapted = f" after {self.adapting} episodes" if self.adapting else ""
+        adapted = f" after {self.adapting} episodes{LABELS[self.context]}" if self.adapting else ""
         return {"train": "A-eval", "heldout": "A-heldout"}.get(self.goal_set, f"A-{self.goal_set}") + adapted
 
     @property
@@ -169,7 +172,7 @@ class EvaluationResult:
             "goal_set": self.goal_set,
             "goals": max(self.goals),
             "mode": self.mode,
-            **({"adapting": self.adapting} if self.adapting else {}),
+            **({"adapting": self.adapting, "context": self.context} if self.adapting else {}),
             "summary": self.summary,
             "episodes": [episode.to_record() for episode in self.episodes],
         }
@@ -266,6 +269,7 @@ def evaluate(
     goals: int | None = None,
     mode: bool = True,
     *,
+    context: Context = "own",
     on_step: Callable[[], None] | None = None,
 ) -> EvaluationResult:
     """Plays protocol A.
@@ -275,14 +279,21 @@ def evaluate(
         env: The tasks and their goals; it is reset, and its state afterwards means nothing.
         goals: Play only the first so many goals of each task; None plays all.
         mode: Take the most likely action instead of a sample.
+        context: What an agent that adapts learns from: see `mtrl.contexts`.
         on_step: Called after every step; what it raises ends the evaluation.
 
     Returns:
         Every episode, and means over them.
+
+    Raises:
+        UserError: There is nothing to adapt for that context.
     """
     all_goals = env.goal_set.counts
     counts = tuple(count if goals is None else max(1, min(goals, count)) for count in all_goals)
-    schedule = EachGoalOnce(env.task_id.tolist(), counts, trial_episodes=env.trial_episodes)
+    elsewhere = env.adapting if context == "other" else 0
+    check_context(context, env, counts)
+    policy = Forgetful(policy, env) if context == "none" else policy
+    schedule = EachGoalOnce(env.task_id.tolist(), counts, trial_episodes=env.trial_episodes, elsewhere=elsewhere)
     total = sum(counts) * env.trial_episodes
     obs, info = env.reset(seed=EVALUATION_SEED, options={"schedule": schedule})
     begun, running = info["active"], RunningEpisodes(env)
@@ -298,7 +309,7 @@ def evaluate(
             on_step()
     names = tuple(task.name for task in env.tasks)
     episodes.sort(key=lambda episode: (names.index(episode.task), episode.goal, episode.number))
-    return EvaluationResult(env.goal_set.name, names, counts, all_goals, mode, tuple(episodes), env.adapting)
+    return EvaluationResult(env.goal_set.name, names, counts, all_goals, mode, tuple(episodes), env.adapting, context)
 
 
 def format_steps(steps: int) -> str:

@@ -153,6 +153,7 @@ class EachGoalOnce(_CountingSchedule):
         repeats: How often each goal is played.
         limit: Play this many goals of each task, the first ones; None plays all.
         trial_episodes: Consecutive episodes each time a goal is played.
+        elsewhere: The first so many of them are played on another goal of the task.
     """
 
     def __init__(
@@ -162,20 +163,23 @@ class EachGoalOnce(_CountingSchedule):
         repeats: int = 1,
         limit: int | None = None,
         trial_episodes: int = 1,
+        elsewhere: int = 0,
     ) -> None:
         super().__init__(len(task_id))
         if repeats < 1 or (limit is not None and limit < 1):
             raise UserError(f"an evaluation of {limit} goals, {repeats} times each, plays nothing: use at least 1")
-        self._trial = trial_episodes
+        self._trial, self._elsewhere = trial_episodes, elsewhere
         slots_of: dict[int, list[int]] = {}
         for slot, task in enumerate(task_id):
             slots_of.setdefault(int(task), []).append(slot)
-        self._queues: dict[int, list[int]] = {}
+        self._queues: dict[int, list[tuple[int, int]]] = {}
         for task, slots in slots_of.items():
-            goals = list(range(goal_counts[task]))[:limit] * repeats
+            goals = list(range(goal_counts[task]))[:limit]
+            half = len(goals) // 2
+            pairs = list(zip(goals[half:] + goals[:half], goals, strict=True)) * repeats
             for place, slot in enumerate(slots):
-                self._queues[slot] = goals[place :: len(slots)]
+                self._queues[slot] = pairs[place :: len(slots)]
 
     def _goal(self, slot: int, episode: int) -> int:
-        queue, number = self._queues[slot], episode // self._trial
-        return queue[number] if number < len(queue) else INACTIVE
+        queue, (number, place) = self._queues[slot], divmod(episode, self._trial)
+        return queue[number][place >= self._elsewhere] if number < len(queue) else INACTIVE

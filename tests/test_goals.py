@@ -75,6 +75,8 @@ def test_each_goal_is_played_once_whatever_the_slots():
 def test_repeats_and_limit():
     (goals,) = play(EachGoalOnce([0], [50], repeats=2, limit=3), 1, 8)
     assert goals == [0, 1, 2, 0, 1, 2, INACTIVE, INACTIVE]
+    (goals,) = play(EachGoalOnce([0], [50], limit=4, trial_episodes=3, elsewhere=2), 1, 13)
+    assert goals == [2, 2, 0, 3, 3, 1, 0, 0, 2, 1, 1, 3, INACTIVE]  # two episodes elsewhere, then one
     goals = play(EachGoalOnce([0, 0, 0], [50], limit=2), 3, 2)
     assert goals == [[0, INACTIVE], [1, INACTIVE], [INACTIVE, INACTIVE]]
 

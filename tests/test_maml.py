@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from runner_toys import tensors_differ
 
 from mtrl.agents.maml import MAML, Lesson, _ages
 from mtrl.agents.maml_config import MAMLConfig
@@ -241,6 +242,33 @@ def test_it_learns_to_adapt_and_to_the_goal_that_was_met():
     assert min(curve[EPISODES:]) > max(curve[:EPISODES]) + 1.5
     elsewhere = [row["return"] for row in evaluate(Exchanged(loop.algorithm.player()), env).adaptation]
     assert max(elsewhere[EPISODES:]) < min(curve[EPISODES:]) - 1.5
+
+
+def test_a_policy_for_all_worlds_learns_without_the_inner_step_and_takes_it_where_it_plays():
+    plain, never = loop_of(pretrain=True), loop_of(pretrain=True, inner_learning_rate=0.0)
+    for loop in (plain, never):
+        for _ in range(2 * loop.algorithm.rollout_steps):
+            loop.advance()
+    assert tensors_differ(plain.algorithm.weights(), never.algorithm.weights()) == ""
+    assert tensors_differ(plain.algorithm.weights(), agent_of(points()).weights()) != ""
+    moved = {
+        name: [len(torch.unique(own, dim=0)) for own in agent._own.values()]
+        for name, agent in (
+            ("learns", plain.algorithm),
+            ("plays", played(plain.algorithm)),
+            ("never", played(never.algorithm)),
+        )
+    }
+    assert set(moved["learns"]) == set(moved["never"]) == {1} and set(moved["plays"]) == {WORLDS}
+
+
+def played(agent):
+    """It as it plays, after the episodes that it adapts on."""
+    player, env = agent.player(), points()
+    obs, _ = env.reset(seed=3)
+    for _ in range(EPISODES * HORIZON + 1):
+        obs = env.step(player.act(obs, env.task_id, mode=True))[0]
+    return player
 
 
 class Exchanged:

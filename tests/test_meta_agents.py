@@ -15,6 +15,7 @@ from mtrl.runner.experiment import prepare
 SMALL = {
     "rl2-small": {"algorithm": {"rollout_steps": 40, "memory": 8, "actor": {"width": 16}, "critic": {"width": 16}}},
     "maml-small": {"algorithm": {"outer_episodes": 1}},
+    "fine-tuned-small": {"algorithm": {"outer_episodes": 1}},
     "pearl-small": {
         "warmup_steps": 40,
         "updates_per_step": 0.25,

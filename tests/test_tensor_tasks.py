@@ -94,7 +94,10 @@ def test_arms_pay_as_often_as_they_should():
     for arm, chance in enumerate(chances):
         action = torch.zeros(4000, 5)
         action[:, arm] = 0.5
-        paid = torch.stack([env.step(action)[1] for _ in range(5)])
+        steps = [env.step(action) for _ in range(5)]
+        pulled = torch.nn.functional.one_hot(torch.tensor(arm), 5)
+        assert all(bool((step[4]["final_obs"] == pulled).all()) for step in steps)
+        paid = torch.stack([step[1] for step in steps])
         assert abs(float(paid.mean()) - chance) < 4.0 * math.sqrt(chance * (1 - chance) / 20_000) + 1e-9
         assert bool(env.step(action)[4]["success"].all()) == (arm == int(chances.argmax()))
 
@@ -118,7 +121,7 @@ def test_processes_move_and_pay_as_they_should():
     action = torch.zeros(5000, 5)
     action[:, 3] = 1.0
     _, reward, _, _, info = env.step(action)
-    reached = info["final_obs"].mean(dim=0)
+    reached = info["final_obs"][:, :10].mean(dim=0)
     assert torch.allclose(reached.double(), transitions[0, 3], atol=0.03)
     assert abs(float(reward.mean() - means[0, 3])) < 0.06 and abs(float(reward.std()) - 1.0) < 0.05
 
@@ -142,7 +145,7 @@ def test_the_best_of_a_process_is_what_its_best_policy_gets():
         value = worth.amax(dim=2)
     obs, total = env.reset(seed=0)[0], torch.zeros(3000)
     for step in range(10):
-        choice = policy[step][obs.argmax(dim=1)]
+        choice = policy[step][obs[:, :10].argmax(dim=1)]
         obs, reward, *_ = env.step(torch.nn.functional.one_hot(choice, 5).float())
         total += reward
     assert float(total.mean()) == pytest.approx(float(known.best_process_total(goal, 10)[0]), abs=0.3)

@@ -67,6 +67,10 @@ MAML_SMALL = replace(
     trial=TrialConfig(episodes=3, judged=1),
     algorithm=replace(MAML_WHOLE.algorithm, actor=replace(MAML_WHOLE.algorithm.actor, width=64), outer_episodes=3),
 )
+TUNED_WHOLE, TUNED_SMALL = (
+    replace(base, agent=name, algorithm=replace(base.algorithm, pretrain=True))
+    for base, name in ((MAML_WHOLE, "fine-tuned"), (MAML_SMALL, "fine-tuned-small"))
+)
 _latent = NetworkConfig("one_hot", width=300, depth=3, task=_hidden)
 PEARL_WHOLE = RunConfig(
     agent="pearl",
@@ -108,12 +112,15 @@ PEARL_SMALL = replace(
 )
 _DUAN = "Duan et al., RL2, 2016; Schulman et al., PPO, 2017; settings of this project"
 _FINN = "Finn et al., MAML, 2017; Schulman et al., TRPO, 2015; Yu et al., Meta-World, 2019"
+_PLAIN = "Schulman et al., TRPO, 2015; the baseline of Finn et al., MAML, 2017"
 _RAKELLY = "Rakelly et al., PEARL, 2019; settings of this project"
 for _defaults, _agent, _source, _description in (
     (WHOLE, RL2, _DUAN, "RL2: a policy with memory learns over ten episodes what the task and its goal are"),
     (SMALL, RL2, _DUAN, "small form of rl2 for a laptop, with trials of three episodes"),
     (MAML_WHOLE, MAML, _FINN, "MAML: weights from which one gradient step on ten episodes leads to a good policy"),
     (MAML_SMALL, MAML, _FINN, "small form of maml for a laptop, with steps on three episodes"),
+    (TUNED_WHOLE, MAML, _PLAIN, "one policy for all tasks by TRPO, fine-tuned by one gradient step on ten episodes"),
+    (TUNED_SMALL, MAML, _PLAIN, "small form of fine-tuned for a laptop, with steps on three episodes"),
     (PEARL_WHOLE, PEARL, _RAKELLY, "PEARL: soft actor-critic with a latent variable inferred from the trial so far"),
     (PEARL_SMALL, PEARL, _RAKELLY, "small form of pearl for a laptop"),
 ):

@@ -20,10 +20,10 @@ STATES, CHOICES = 10, 5
 """Of a tabular MDP: states, and actions in each of them."""
 
 SIZES = {
-    "bernoulli-arms-v0": (1, ARMS, 10),
+    "bernoulli-arms-v0": (ARMS, ARMS, 10),
     "point-robot-v0": (4, 2, 20),
     "sparse-point-robot-v0": (4, 2, 20),
-    "tabular-mdp-v0": (STATES, CHOICES, 10),
+    "tabular-mdp-v0": (STATES + CHOICES, CHOICES, 10),
 }
 """Name to numbers in an observation, numbers in an action, and steps of an episode."""
 DESCRIPTIONS = {

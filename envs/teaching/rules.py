@@ -1,4 +1,7 @@
-"""The functions of the tasks. Where an action chooses one of several things, the largest of its numbers does."""
+"""The functions of the tasks.
+
+Where an action chooses one of several things, the largest of its numbers does, and the next observation tells which.
+"""
 
 import math
 from collections.abc import Callable
@@ -55,18 +58,15 @@ def process_of(goal: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return transitions, goal[:, pairs * STATES :].unflatten(1, (STATES, CHOICES))
 
 
-def _nothing(goal: Goals, draws: Draws) -> WorldState:
-    return torch.zeros_like(goal[:, :1])
+def _no_arm(goal: Goals, draws: Draws) -> WorldState:
+    return torch.zeros_like(goal)
 
 
 def _pull(state: WorldState, action: torch.Tensor, goal: Goals, draws: Draws) -> Moved:
     arm = action.argmax(dim=1, keepdim=True)
     chance = goal.gather(1, arm)
-    return Moved(state, (draws < chance).to(goal.dtype)[:, 0], (chance >= goal.amax(dim=1, keepdim=True))[:, 0])
-
-
-def _nothing_seen(state: WorldState, goal: Goals) -> torch.Tensor:
-    return torch.zeros_like(state)
+    pulled = torch.zeros_like(goal).scatter(1, arm, 1.0)
+    return Moved(pulled, (draws < chance).to(goal.dtype)[:, 0], (chance >= goal.amax(dim=1, keepdim=True))[:, 0])
 
 
 def _origin(goal: Goals, draws: Draws) -> WorldState:
@@ -91,18 +91,21 @@ def _place_and_goal(state: WorldState, goal: Goals) -> torch.Tensor:
 
 
 def _first_state(goal: Goals, draws: Draws) -> WorldState:
-    return torch.nn.functional.one_hot(torch.zeros_like(goal[:, 0], dtype=torch.int64), STATES).to(goal.dtype)
+    first = torch.zeros((len(goal), STATES + CHOICES), dtype=goal.dtype, device=goal.device)
+    first[:, 0] = 1.0
+    return first
 
 
 def _transit(state: WorldState, action: torch.Tensor, goal: Goals, draws: Draws) -> Moved:
     transitions, means = process_of(goal)
     worlds, choice = torch.arange(len(goal), device=goal.device), action.argmax(dim=1)
-    now = state.argmax(dim=1)
+    now = state[:, :STATES].argmax(dim=1)
     reach, mean = transitions[worlds, now, choice], means[worlds, now, choice]
     after = (draws[:, :1] >= reach.cumsum(dim=1)[:, :-1]).sum(dim=1)
     normal = torch.sqrt(-2.0 * torch.log1p(-draws[:, 1])) * torch.cos(2.0 * math.pi * draws[:, 2])  # Box and Muller
     best = mean >= means[worlds, now].amax(dim=1)
-    return Moved(torch.nn.functional.one_hot(after, STATES).to(goal.dtype), mean + normal, best)
+    told = [torch.nn.functional.one_hot(one, size) for one, size in ((after, STATES), (choice, CHOICES))]
+    return Moved(torch.cat(told, dim=1).to(goal.dtype), mean + normal, best)
 
 
 def _state_itself(state: WorldState, goal: Goals) -> torch.Tensor:
@@ -110,7 +113,7 @@ def _state_itself(state: WorldState, goal: Goals) -> torch.Tensor:
 
 
 RULES = {
-    "bernoulli-arms-v0": TensorTask(_nothing, _pull, _nothing_seen, draws=1),
+    "bernoulli-arms-v0": TensorTask(_no_arm, _pull, _state_itself, draws=1),
     "point-robot-v0": TensorTask(_origin, _move, _place_and_goal, goal_part=(2, 4)),
     "sparse-point-robot-v0": TensorTask(_origin, _move_blindly, _place_and_goal, goal_part=(2, 4)),
     "tabular-mdp-v0": TensorTask(_first_state, _transit, _state_itself, draws=3),

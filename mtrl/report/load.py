@@ -38,6 +38,7 @@ class Evaluation:
         updates: Gradient updates until then.
         goal_set: `train` or `heldout`.
         mode: Whether the most likely action was taken.
+        control: Whether an agent that adapts was given something else to learn from than its goal.
         success_any: Task to `[goal]` success at any step, by goal index; the mean where a goal was repeated.
         success_end: The same for success at the last step.
         adaptation: Of agents that adapt, `success_any` and `success_end` to their mean over tasks in the first, second
@@ -54,6 +55,7 @@ class Evaluation:
     success_end: dict[str, Float64[np.ndarray, " goal"]]
     cpu_s: float = 0.0
     updates: int = 0
+    control: bool = False
     adaptation: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
@@ -266,6 +268,7 @@ def _evaluation(entry: dict[str, Any]) -> Evaluation:
         mode=bool(entry.get("mode", True)),
         cpu_s=_number(entry.get("cpu_s", 0.0)),
         updates=int(_number(entry.get("updates", 0))),
+        control=str(entry.get("context", "own")) != "own",
         adaptation=_adaptation(entry["episodes"]) if adapting else {},
         **by_goal,
     )

@@ -173,7 +173,7 @@ def _run(run: RunSummary, tasks: Sequence[str], folder: Path) -> dict[str, Any]:
     """One run with its curves. A curve has one point a step: the final evaluation where there are two."""
     points = {}
     for one in sorted(run.evaluations, key=lambda one: (one.steps, one.final)):
-        if one.goal_set == "train" and one.mode:
+        if one.goal_set == "train" and one.mode and not one.control:
             rates = {
                 metric: [round(float(goals[task].mean()), 6) if task in goals else None for task in tasks]
                 for metric in METRICS

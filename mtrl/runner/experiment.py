@@ -212,4 +212,5 @@ def load_policy(path: str | Path, *, device: str = "cpu") -> Policy:
         if checkpoint is None:
             raise UserError(f"{path} has no checkpoint yet: let it train on (`mtrl resume {path}`)")
         agent.load_weights(checkpoint.weights())
+        return agent.player()
     return agent
