@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.algorithm import AGENTS, learns_in_trials
+from mtrl.run_folder import default_run_folder
 
 KEPT = ("eval.jsonl", "DONE")
 """Files of a run that the dashboard reads as they are, besides the configuration and the training metrics."""
@@ -74,11 +75,15 @@ class Job:
         words = ["train", self.suite, "--agent", self.agent, "--seed", str(self.seed), "--workers", "1", *self.words]
         return [sys.executable, "-m", "mtrl", *words, "--run-folder", str(self.folder)]
 
+    def kept(self, results: Path) -> Path:
+        """Where its results are."""
+        return results / place(self.suite, self.name or self.agent, self.seed)
+
     def keep(self, results: Path) -> None:
         """Copies what the dashboard reads."""
         if not (self.folder / "config.json").exists():
             return
-        target = results / self.suite / (self.name or self.agent) / f"seed-{self.seed}"
+        target = self.kept(results)
         target.mkdir(parents=True, exist_ok=True)
         for name in KEPT:
             if (self.folder / name).exists():
@@ -97,6 +102,11 @@ class Job:
             words = words[:place] + words[place + 2 :]
         record["command"] = ["mtrl", *words]
         return record
+
+
+def place(suite: str, agent: str, seed: int) -> Path:
+    """Folder of a run among others."""
+    return default_run_folder(suite, agent, seed).relative_to("runs")
 
 
 def small_forms() -> list[str]:
@@ -186,7 +196,7 @@ def main() -> None:
             agent,
             seed,
             ("--tracking.wandb", "off", "--tracking.log-every", "15000", *arguments.options),
-            arguments.runs / arguments.suite / agent / f"seed-{seed}",
+            arguments.runs / place(arguments.suite, agent, seed),
         )
         for seed, agent in itertools.product(arguments.seeds, agents)
     ]

@@ -77,7 +77,8 @@ def final_evaluations(results: Path, preset: str) -> Iterator[tuple[str, dict[st
     """Suite and last final evaluation on training goals of every finished run of a preset."""
     for done in sorted(results.glob(f"*/{preset}/seed-*/DONE")):
         records = [json.loads(line) for line in (done.parent / "eval.jsonl").read_text().splitlines()]
-        finals = [record for record in records if record["final"] and record["goal_set"] == "train"]
+        own = [record for record in records if record["final"] and record.get("context", "own") == "own"]
+        finals = [record for record in own if record["goal_set"] == "train"]
         if finals:
             yield done.parts[-4], finals[-1]
 

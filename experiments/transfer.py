@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from learning import RESULTS, Job, run_all
+from learning import RESULTS, Job, place, run_all
 
 from mtrl.algorithm import AGENTS
 from mtrl.config import option, to_dict
@@ -89,7 +89,7 @@ def jobs_of(source: Path, tasks: Sequence[str], seeds: Sequence[int], steps: int
             agent,
             seed,
             (*settings, *words_of(mode, str(source), steps)),
-            runs / task / f"{agent}-{mode}" / f"seed-{seed}",
+            runs / place(task, f"{agent}-{mode}", seed),
             f"{agent}-{mode}",
         )
         for seed, task, mode in itertools.product(seeds, tasks, MODES)
@@ -122,7 +122,7 @@ def table(results: Path, agent: str, tasks: Sequence[str], seeds: Sequence[int])
     for task in tasks:
         scratch = None
         for mode, said in MODES.items():
-            folders = [results / task / f"{agent}-{mode}" / f"seed-{seed}" for seed in seeds]
+            folders = [results / place(task, f"{agent}-{mode}", seed) for seed in seeds]
             curves = [curve(folder) for folder in folders if (folder / "DONE").exists()]
             if not curves:
                 continue

@@ -3,12 +3,13 @@
 const makeAdaptation = ({ state, narrow, card, plot }) => {
   const { METRIC_NAMES } = Controls;
   const DASHES = [
-    ["A-eval", "solid"],
+    [" on other goals", "longdashdot"],
+    [" that are forgotten", "longdash"],
     ["A-heldout", "dash"],
     ["A-test", "dot"],
   ];
 
-  const dashOf = (label) => (DASHES.find(([start]) => label.startsWith(start)) || ["", "solid"])[1];
+  const dashOf = (label) => (DASHES.find(([part]) => label.includes(part)) || ["", "solid"])[1];
   const mean = (lines, place) => Statistics.mean(lines.map((line) => line.y.at(place)));
 
   // All comparisons of a suite in one figure: goals and tasks that were trained on beside those that were not.
@@ -35,7 +36,7 @@ const makeAdaptation = ({ state, narrow, card, plot }) => {
       plot(
         Figures.curves(groups, [], { x: "episode of a trial", y: METRIC_NAMES[state.metric] }, narrow()),
         `Adaptation curves of ${METRIC_NAMES[state.metric]}. ${say.join("; ")}`,
-        "One line a seed, mean over tasks and goals; a trial stays with its goal. The label says after how many episodes they count. Solid: goals that were trained on; dashed: others of the same tasks; dotted: tasks never trained on.",
+        "One line a seed, mean over tasks and goals; a trial stays with its goal. The label says after how many episodes they count. Solid: goals that were trained on; dashed: others of the same tasks; dotted: tasks never trained on; long dashes: controls, which adapt on other goals or forget.",
       ),
     );
   };

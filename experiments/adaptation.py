@@ -1,0 +1,129 @@
+"""Agents that learn to learn: trained on suites that hide the goal, then judged on new goals, with two controls.
+
+    python experiments/adaptation.py ML1:reach-v3 ML1:push-v3 --agents rl2-small maml-small --seeds 0 1 2 --jobs 2
+
+Every finished run plays trials on goals (of ML10, ML25 and ML45 also on tasks) that it has never met; then, as
+controls, with the episodes for adaptation on another goal, and with nothing remembered from one episode to the next.
+Runs that are finished are not run again, and those that were stopped go on. `--output` writes the page, from what is
+kept of all runs.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from learning import RESULTS, Job, place, run_all
+
+from mtrl import api
+from mtrl.contexts import Context
+from mtrl.suites import resolve_suite
+
+CONTEXTS: tuple[Context, ...] = ("own", "other", "none")
+TRIAL = ("--trial.episodes", "10", "--trial.judged", "3")
+
+
+def jobs_of(
+    suites: Sequence[str], agents: Sequence[str], seeds: Sequence[int], runs: Path, words: Sequence[str]
+) -> list[Job]:
+    """All runs, seed by seed."""
+    given = ("--tracking.wandb", "off", "--tracking.log-every", "50000", *TRIAL, *words)
+    return [
+        Job(suite, agent, seed, given, runs / place(suite, agent, seed))
+        for seed, suite, agent in itertools.product(seeds, suites, agents)
+    ]
+
+
+def judge(job: Job, results: Path) -> None:
+    """Plays what a finished run has not played yet, and keeps it."""
+    suite = resolve_suite(job.suite)
+    splits = ["heldout", *(["test"] if suite.test_tasks != suite.train_tasks else [])]
+    there = {(record["goal_set"], record.get("context", "own")) for record in finals(job.folder)}
+    for goals, context in itertools.product(splits, CONTEXTS):
+        if (goals, context) not in there:
+            found = api.evaluate(job.folder, goals=goals, context=context, workers=1)
+            print(f"{job.title}: {found.protocol}, success at the end {found.success_end:.3f}", flush=True)
+    job.keep(results)
+
+
+def finals(folder: Path) -> list[dict[str, Any]]:
+    """Evaluations of a finished run."""
+    lines = (folder / "eval.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["final"]]
+
+
+def rows(results: Path, suites: Sequence[str], agents: Sequence[str], seeds: Sequence[int]) -> Iterator[str]:
+    """One line a suite, agent, seed and set of goals."""
+    for suite, agent, seed in itertools.product(suites, agents, seeds):
+        folder = results / place(suite, agent, seed)
+        if not (folder / "DONE").exists():
+            continue
+        records = {(one["goal_set"], one.get("context", "own")): one for one in finals(folder)}
+        for goals in ("train", "heldout", "test"):
+            if (goals, "own") in records:
+                yield _row(suite, agent, seed, goals, records)
+
+
+def _row(suite: str, agent: str, seed: int, goals: str, records: dict[tuple[str, str], dict[str, Any]]) -> str:
+    own = records[goals, "own"]
+    curve, summary = [row["success_end"] for row in own["summary"]["adaptation"]], own["summary"]
+    controls = [records.get((goals, context)) for context in CONTEXTS[1:]]
+    others = ["" if one is None else f"{one['summary']['success_end']:.2f}" for one in controls]
+    cells = [f"{value:.2f}" for value in (curve[0], curve[own["adapting"] - 1], summary["success_end"])]
+    official = f"{summary['success_any']:.2f} | {summary['official']:.2f}"
+    return f"| {suite} | `{agent}` | {seed} | {goals} | {' | '.join(cells + others)} | {official} |"
+
+
+PAGE = """# Learning to adapt
+
+Agents that learn to learn on suites that hide the goal. *First*, *last*: success at the end of the first and of the
+last episode for adaptation, of {episodes}; *judged*: of the {judged} episodes after them, with the most likely action.
+*Other*: judged in the same way after adapting to another goal of the same task; *none*: with nothing remembered from
+one episode to the next. *Any*: success at any step of the judged episodes; *official*: what Meta-World's own evaluator
+would have reported ([why it is larger](evaluation.md)). Goals: `train` those of the training; `heldout` 50 others of
+the same tasks; `test` tasks never trained on. Few seeds, so no ranking.
+
+    {command}
+
+| suite | agent | seed | goals | first | last | judged | other | none | any | official |
+|---|---|---|---|---|---|---|---|---|---|---|
+{rows}
+
+Runs: `experiments/results`; `mtrl compare experiments/results` has their adaptation curves.
+"""
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suites", nargs="+", help="such as ML1:reach-v3 or ML10")
+    parser.add_argument("--agents", nargs="+", required=True)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once, each on a core")
+    parser.add_argument("--hours", type=float, default=24.0, help="then stop")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, help="page to write")
+    parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="last: options of `mtrl train`")
+    options = parser.parse_args()
+    jobs = jobs_of(options.suites, options.agents, options.seeds, options.runs, options.options)
+    failed = run_all(jobs, options.jobs, options.hours * 3600, options.results)
+    for job in jobs:
+        if job.finished:
+            judge(job, options.results)
+    found = "\n".join(rows(options.results, options.suites, options.agents, options.seeds))
+    print(found)
+    if options.output:
+        command = f"python experiments/adaptation.py {' '.join(sys.argv[1:])}"
+        sizes = {"episodes": TRIAL[1], "judged": TRIAL[3]}
+        options.output.write_text(PAGE.format(rows=found, command=command, **sizes))
+    for job in failed:
+        print(f"error: {job.title} failed, see {job.log}", file=sys.stderr)
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
