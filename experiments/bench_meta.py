@@ -3,20 +3,24 @@
     python experiments/bench_meta.py
 
 On the native engine: steps a second of the worlds of one task alone, and in trials; rounds of one and of the other take
-turns. Then the outer step of MAML over all its worlds in one batch, and the same computed world by world.
+turns. Then the outer step of MAML over all its worlds in one batch, and the same computed world by world; and the
+gradient of RL2 through short and long trials.
 """
 
 import argparse
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable
+from typing import cast
 
 import checkout  # noqa: F401 - makes mtrl importable
 import torch
 
 from mtrl.agents.maml import MAML, Lesson
 from mtrl.agents.maml_config import MAMLConfig
-from mtrl.algorithm import Problem
+from mtrl.agents.rl2 import RL2, RL2Config
+from mtrl.algorithm import AGENTS, Problem
 from mtrl.goals import ResampleGoals, make_goal_sets
 from mtrl.tasks import TASKS
 from mtrl.vector.build import make_vector_env
@@ -75,6 +79,21 @@ def compare_updates(worlds: int, steps: int) -> tuple[float, float]:
     return statistics.median(found["batch"]), statistics.median(found["loop"])
 
 
+def through_memory(worlds: int, steps: int) -> float:
+    """Seconds of one gradient of RL2's policy through a trial, the median of some."""
+    obs_mask, action_mask = torch.ones((1, 39), dtype=torch.bool), torch.ones((1, 4), dtype=torch.bool)
+    seen = mask_in_trials(obs_mask, action_mask)
+    small = AGENTS.get("rl2-small").defaults.algorithm
+    config = dataclasses.replace(cast(RL2Config, small), rollout_steps=steps)
+    agent = RL2(config, Problem(("task",), seen, action_mask, torch.device("cpu"), 0))
+    rows = torch.randn(1, steps * worlds, seen.shape[1], generator=torch.Generator().manual_seed(0))
+
+    def gradient() -> None:
+        agent.actor(rows, torch.zeros(1, dtype=torch.int64)).sum().backward()
+
+    return statistics.median(seconds(gradient) for _ in range(3))
+
+
 def _lesson(worlds: int, steps: int, generator: torch.Generator) -> Lesson:
     noise = lambda *shape: torch.randn(worlds, steps, *shape, generator=generator)  # noqa: E731
     return Lesson(noise(39), noise(4), noise() - 5.0, noise(), torch.ones(worlds, steps))
@@ -94,6 +113,7 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, nargs="+", default=[20, 100])
     parser.add_argument("--episodes", type=int, default=10, help="of a trial")
     parser.add_argument("--steps", type=int, nargs="+", default=[60, 500], help="of a world in a meta-update")
+    parser.add_argument("--trial-steps", type=int, nargs="+", default=[500, 5000], help="that a memory runs over")
     options = parser.parse_args()
     for worlds in options.worlds:
         plain, trials = compare_trials(options.task, worlds, options.episodes)
@@ -108,6 +128,9 @@ def main() -> None:
             f"meta-gradient over 20 worlds, {steps} steps each: {1e3 * batch:.1f} ms in one batch, {1e3 * loop:.1f} ms "
             f"world by world ({loop / batch:.1f} times as long)"
         )
+    for steps in options.trial_steps:
+        spent = through_memory(50, steps)
+        print(f"gradient of rl2-small through 50 trials of {steps} steps: {1e3 * spent:.0f} ms")
 
 
 if __name__ == "__main__":

@@ -7,16 +7,8 @@ import adaptation
 import learning
 
 SUITE, AGENT = "ML1:point-robot-v0", "maml-small"
-WORDS = [
-    "--steps-per-task",
-    "1200",
-    "--slots-per-task",
-    "4",
-    "--algorithm.outer-episodes",
-    "2",
-    "--evaluation.slots-per-task",
-    "25",
-]
+SETTINGS = {"steps-per-task": 1200, "slots-per-task": 4, "algorithm.outer-episodes": 2, "evaluation.slots-per-task": 25}
+WORDS = [word for name, value in SETTINGS.items() for word in (f"--{name}", str(value))]
 
 
 def test_every_finished_run_is_judged_once_on_new_goals_and_with_controls(tmp_path, capsys):
