@@ -18,7 +18,7 @@ from published import ANCHORS, PROTOCOLS
 from mtrl import stats
 from mtrl.errors import UserError
 from mtrl.report.comparisons import Comparison, Entry, SuiteRuns, group_runs
-from mtrl.report.load import load_runs, print_warning
+from mtrl.report.load import RunSummary, load_runs, print_warning
 
 RESULTS = Path(__file__).parent / "results"
 HEAD = """# Results
@@ -31,6 +31,8 @@ A-eval: each of a task's 50 goals is played once, with the most likely action, a
 ([why](evaluation.md)). *Worst tenth* is the mean over the worst tenth of the tasks. Time is that of training, without
 evaluations.
 """
+LEAST_POINTS = 4
+"""Of a curve that something can be read off, its start among them."""
 COLUMNS = (
     "agent",
     "seeds",
@@ -69,7 +71,9 @@ def _suite(suite: SuiteRuns) -> Iterator[str]:
         yield ""
         yield f"{comparison.details}; {'; '.join(sorted({_machine(entry) for entry in entries}))}."
         yield ""
-        yield from _table(COLUMNS, [_row(entry, comparison) for entry in sorted(entries, key=_order(comparison))])
+        ranked = sorted(entries, key=_order(comparison))
+        yield from _table(COLUMNS, [_row(entry, comparison) for entry in ranked])
+        yield from _equal_time(ranked)
     anchors = ANCHORS.get(suite.name, ())
     if anchors:
         yield "### Published"
@@ -79,6 +83,30 @@ def _suite(suite: SuiteRuns) -> Iterator[str]:
         yield ""
         rows = [(one.method, one.letter, one.success, one.steps, one.time, one.source) for one in anchors]
         yield from _table(("method", "letter", "success, %", "steps a task", "time", "source"), rows)
+
+
+def _equal_time(entries: list[Entry]) -> Iterator[str]:
+    """The same runs at the CPU time that the shortest of them took, as far as all were evaluated on the way."""
+    curves = {entry.agent.label: [_curve(run) for run in entry.runs] for entry in entries}
+    curves = {label: found for label, found in curves.items() if all(len(points) >= LEAST_POINTS for points in found)}
+    if len(curves) < 2:
+        return
+    spent = min(points[-1][0] for found in curves.values() for points in found)
+    rows = []
+    for label, found in curves.items():
+        each = [float(np.interp(spent, *zip(*points, strict=True))) for points in found]
+        rows.append((f"`{label}`", ", ".join(f"{one:.2f}" for one in each), f"{np.mean(each):.2f}"))
+    yield f"After equal work, {spent / 60:.0f} CPU minutes of training, on the line between the evaluations around them"
+    yield "(those on the way may play fewer goals)."
+    yield ""
+    yield from _table(("agent", "success of each", "mean"), sorted(rows, key=lambda row: -float(row[2])))
+
+
+def _curve(run: RunSummary) -> list[tuple[float, float]]:
+    """CPU time and success on training goals, from the start; empty where time was not counted."""
+    found = [one for one in run.evaluations if one.goal_set == "train" and one.mode and not one.control]
+    points = {one.cpu_s: float(np.mean([goals.mean() for goals in one.success_any.values()])) for one in found}
+    return [] if 0.0 in points else [(0.0, 0.0), *sorted(points.items())]
 
 
 def _order(comparison: Comparison):  # noqa: ANN202 - a key for sorting

@@ -86,7 +86,7 @@ def write_config(folder: Path, spec: Spec) -> None:
     suite = {"name": spec.suite, "train_tasks": list(spec.tasks), "test_tasks": [], "goal_visible": True}
     record = {
         "config": config, "agent": spec.agent, "suite": {**suite, "goals_per_task": 50, "protocol": "A"},
-        "versions": spec.versions, "commit": "0a89fda", "hardware": {"device": "cpu", "cores": 8},
+        "versions": spec.versions, "commit": "0a89fda", "hardware": {"cpu": "EPYC", "cores": 8, "gpus": []},
         "parameters": {"actor": 334_000, "critics": 662_000}, "created": f"2026-11-21T10:00:{spec.seed:02d}",
         "command": ["mtrl", "train", spec.suite, "--agent", spec.agent],
     }  # fmt: skip

@@ -8,6 +8,7 @@ import method_pages
 import published
 import pytest
 import results_page
+from synthetic_runs import Spec, write_run
 
 from mtrl.algorithm import AGENTS
 from mtrl.errors import UserError
@@ -55,6 +56,21 @@ def test_every_page_of_a_method_has_its_figures():
 def test_without_results_there_is_no_page(tmp_path):
     with pytest.raises(UserError, match="no finished runs"):
         results_page.page(tmp_path)
+
+
+def test_agents_are_compared_after_equal_work(tmp_path):
+    for agent, pace in (("quick", 1.0), ("slow", 2.0), ("uncounted", 0.0)):
+        path = write_run(tmp_path, Spec(agent=agent)) / "eval.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line in lines:  # success is the share of the training that is done
+            line["cpu_s"] = pace * line["steps_per_task"] / 1000
+            for place, episode in enumerate(line["episodes"]):
+                episode["success_any"] = int(place % 8 < 8 * line["steps_per_task"] / 2_000_000)
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    _, after = results_page.page(tmp_path).split("After equal work, 33 CPU minutes")
+    rows = dict(line.split(" | ")[::2] for line in after.splitlines() if line.startswith("| `"))
+    assert rows.keys() == {"| `quick`", "| `slow`"}
+    assert rows["| `quick`"] == "1.00 |" and float(rows["| `slow`"][:4]) == 0.53  # 16 of 30
 
 
 def test_published_figures_carry_a_letter_that_is_explained():
