@@ -72,7 +72,7 @@ class MAML(OnPolicyAlgorithm):
         self.config, self.problem = config, problem
         self._actions = problem.action_mask.shape[1]
         self._shown = problem.obs_mask.shape[1] - self._actions - TOLD
-        self._inner_steps = problem.trial_episodes * problem.horizon
+        self._episodes = problem.learned_episodes or problem.trial_episodes
         self.rollout_steps = self._inner_steps + config.outer_episodes * problem.horizon
         self._policy = Gaussian(config.initial_log_std, config.min_log_std, config.max_log_std, squash=False)
         self._mask = problem.action_mask.to(problem.device, torch.float32)
@@ -90,6 +90,10 @@ class MAML(OnPolicyAlgorithm):
         body = build_network(shape, config.actor, torch.Generator().manual_seed(problem.seed), "actor")
         refuse_own_parts(body, config.actor)
         return WithSpread(body, CommonSpread(1, self._actions)).to(problem.device)
+
+    @property
+    def _inner_steps(self) -> int:
+        return self._episodes * self.problem.horizon
 
     @property
     def _shared(self) -> Weights:
@@ -137,7 +141,7 @@ class MAML(OnPolicyAlgorithm):
         """Takes in what came of the last step: trials that begin have the shared weights, those that may adapt do."""
         worlds = len(task_id)
         if self._memory is None or len(self._memory.count) != worlds:
-            sizes = (worlds, self.problem.trial_episodes, self._inner_steps, self._shown, self._actions)
+            sizes = (worlds, self._episodes, self._inner_steps, self._shown, self._actions)
             self._memory = TrialMemory(*sizes, self.problem.device)
             self._own = {name: value.clone() for name, value in self._expanded(self._detached(), worlds).items()}
         ready = self._memory.learn(told)
@@ -193,7 +197,7 @@ class MAML(OnPolicyAlgorithm):
         seen = taken_apart(torch.cat([rollout.obs, last_obs[None]]).movedim(1, 0), self._actions)
         ended = seen.ended[:, 1:] | rollout.ended.T
         number = ended.cumsum(dim=1) - ended.to(torch.int64)
-        episodes, whole = self.problem.trial_episodes, seen.begins[:, :1]
+        episodes, whole = self._episodes, seen.begins[:, :1]
         inner = whole & (number < episodes)
         outer = whole & (number >= episodes) & (number < episodes + self.config.outer_episodes)
         rows, cut = {}, self._inner_steps
@@ -253,6 +257,7 @@ class MAML(OnPolicyAlgorithm):
         """See `Algorithm.player`: the same weights, with a memory of other worlds and random numbers of its own."""
         other = copy.copy(self)
         other._memory, other._own, other._plays = None, {}, True
+        other._episodes = self.problem.trial_episodes
         other._generator = torch.Generator(self.problem.device).manual_seed(self.problem.seed + 2)
         return other
 
@@ -280,7 +285,7 @@ class MAML(OnPolicyAlgorithm):
         self._own = {name: value.to(self.problem.device) for name, value in state["own"].items()}
         self._memory = None
         if state["memory"] is not None:
-            sizes = (self.problem.trial_episodes, self._inner_steps, self._shown, self._actions, self.problem.device)
+            sizes = (self._episodes, self._inner_steps, self._shown, self._actions, self.problem.device)
             self._memory = TrialMemory(len(state["memory"]["count"]), *sizes)
             self._memory.set_state(state["memory"])
 

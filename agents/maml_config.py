@@ -50,7 +50,7 @@ class MAMLConfig:
 
     def training_episodes(self, trial: TrialConfig) -> int:
         """Episodes of a trial in training. Agents that learn to learn have this; trials are made for them."""
-        return trial.episodes + self.outer_episodes
+        return trial.training + self.outer_episodes
 
     def trust_region(self) -> TrustRegion:
         """How the outer step is looked for."""

@@ -37,7 +37,7 @@ class PEARLConfig(SACConfig):
 
     def training_episodes(self, trial: TrialConfig) -> int:
         """Episodes of a trial in training. Agents that learn to learn have this; trials are made for them."""
-        return trial.episodes
+        return trial.training
 
     def check(self) -> None:
         """See `ActorCriticConfig.check`."""

@@ -38,13 +38,10 @@ class RL2Config(PPOConfig):
     """Units of the memory, of the actor and of the critics each."""
     reward_seen: float = 0.1
     """What the reward of the step before is multiplied with where networks see it."""
-    learned_episodes: int = 0
-    """Episodes of a trial in training, which may be fewer than it adapts in afterwards; 0: as many
-    (--trial.episodes)."""
 
     def training_episodes(self, trial: TrialConfig) -> int:
         """Episodes of a trial in training. Agents that learn to learn have this; trials are made for them."""
-        return self.learned_episodes or trial.episodes
+        return trial.training
 
     def check(self) -> None:
         """See `ActorCriticConfig.check`."""
@@ -64,7 +61,7 @@ class RL2Config(PPOConfig):
         super().check()
 
 
-_BOUNDS: Bounds = {"memory": (1, 100_000), "reward_seen": (0.0, 1e6), "learned_episodes": (0, 10_000)}
+_BOUNDS: Bounds = {"memory": (1, 100_000), "reward_seen": (0.0, 1e6)}
 
 
 class RL2(PPO):
@@ -156,8 +153,7 @@ class RL2(PPO):
         if not bool(begun[:, 0].any()):
             raise UserError(
                 f"--algorithm.rollout-steps {self.config.rollout_steps} begins within a trial: let it be as many steps "
-                "as a trial of training has (--algorithm.learned-episodes, or else --trial.episodes), or some times "
-                "as many"
+                "as a trial of training has (--trial.learned, or else --trial.episodes), or some times as many"
             )
 
     def _judge(self, rollout: RolloutBuffer, last_obs: Observations) -> tuple[torch.Tensor, Outputs, PerStep]:

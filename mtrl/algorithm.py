@@ -32,6 +32,7 @@ class Problem:
         descriptors: `[task, descriptor]`, what is known of the tasks beforehand, padded with zeros; None: nothing.
         ranks: Processes that train together; each has worlds of its own, and the same agent.
         trial_episodes: Where the agent learns to learn: episodes of a trial in which it adapts; otherwise 0.
+        learned_episodes: The same in training; 0: as many.
         horizon: Steps of the longest episode, where the agent learns to learn; otherwise 0.
     """
 
@@ -43,6 +44,7 @@ class Problem:
     descriptors: Float32[torch.Tensor, "task descriptor"] | None = None
     ranks: Ranks = ALONE
     trial_episodes: int = 0
+    learned_episodes: int = 0
     horizon: int = 0
 
     @property

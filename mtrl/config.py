@@ -47,9 +47,16 @@ class TrialConfig:
     """Trials, for agents that learn to learn: episodes in a row in the same task with the same goal."""
 
     episodes: int = 10
-    """Episodes of a trial in training, and those in which an agent adapts in an evaluation."""
+    """Episodes in which an agent adapts."""
     judged: int = 3
     """Episodes that follow them in an evaluation, and alone count there."""
+    learned: int = 0
+    """Episodes in which an agent adapts in training, where shorter trials will do; 0: as many as in evaluations."""
+
+    @property
+    def training(self) -> int:
+        """Episodes in which an agent adapts in training."""
+        return self.learned or self.episodes
 
 
 @dataclass(frozen=True)
@@ -248,6 +255,7 @@ _BOUNDS: Bounds = {
     "evaluation.slots_per_task": (0, 1_000_000),
     "trial.episodes": (1, 10_000),
     "trial.judged": (1, 10_000),
+    "trial.learned": (0, 10_000),
     "checkpoint.every": (1, math.inf),
     "checkpoint.keep": (0, 1_000),
     "checkpoint.max_gigabytes": (0.001, math.inf),

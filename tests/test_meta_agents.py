@@ -34,7 +34,7 @@ def test_all_of_them_are_here():
 def train(agent, folder, **changes):
     given = {
         "slots_per_task": 4,
-        "trial": {"episodes": 2, "judged": 1},
+        "trial": {"episodes": 3, "judged": 1, "learned": 2},
         "evaluation": {"every": 0, "slots_per_task": 25},
         "steps_per_task": LENGTH,
         **SMALL[agent],
@@ -52,8 +52,8 @@ def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(agent, tmp_path):
     assert tensors_differ(weights[0], weights[2]) == ""  # evaluations draw from numbers of their own
     lines = [[without_clock(line) for line in run.metrics()] for run in (whole, longer)]
     assert lines[0] == lines[1] and lines[0][-1]["updates"] > 0
-    assert len(whole.evaluations()[-1]["summary"]["adaptation"]) == 3
-    assert whole.evaluate(goals="heldout", count=2).label(LENGTH).startswith("A-heldout after 2 episodes")
+    assert len(whole.evaluations()[-1]["summary"]["adaptation"]) == 4
+    assert whole.evaluate(goals="heldout", count=2).label(LENGTH).startswith("A-heldout after 3 episodes")
 
 
 @pytest.mark.parametrize("agent", SMALL)

@@ -65,6 +65,7 @@ class Experiment:
                 problem,
                 obs_mask=mask_in_trials(problem.obs_mask, problem.action_mask),
                 trial_episodes=self.config.trial.episodes,
+                learned_episodes=self.config.trial.training,
                 horizon=max(TASKS.get(name).horizon for name in self.suite.train_tasks),
             )
         return self.preset.build(self.config.algorithm, replace(problem, ranks=self.ranks))
