@@ -37,12 +37,12 @@ def jobs_of(
     ]
 
 
-def judge(job: Job, results: Path) -> None:
+def judge(job: Job, results: Path, contexts: Sequence[Context] = CONTEXTS) -> None:
     """Plays what a finished run has not played yet, and keeps it."""
     suite = resolve_suite(job.suite)
     splits = ["heldout", *(["test"] if suite.test_tasks != suite.train_tasks else [])]
     there = {(record["goal_set"], record.get("context", "own")) for record in finals(job.folder)}
-    for goals, context in itertools.product(splits, CONTEXTS):
+    for goals, context in itertools.product(splits, contexts):
         if (goals, context) not in there:
             found = api.evaluate(job.folder, goals=goals, context=context, workers=1)
             print(f"{job.title}: {found.protocol}, success at the end {found.success_end:.3f}", flush=True)
@@ -102,6 +102,7 @@ def main() -> None:
     parser.add_argument("suites", nargs="+", help="such as ML1:reach-v3 or ML10")
     parser.add_argument("--agents", nargs="+", required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--contexts", nargs="+", choices=CONTEXTS, default=CONTEXTS, help="what is learned from")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once, each on a core")
     parser.add_argument("--hours", type=float, default=24.0, help="then stop")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
@@ -113,7 +114,7 @@ def main() -> None:
     failed = run_all(jobs, options.jobs, options.hours * 3600, options.results)
     for job in jobs:
         if job.finished:
-            judge(job, options.results)
+            judge(job, options.results, options.contexts)
     found = "\n".join(rows(options.results, options.suites, options.agents, options.seeds))
     print(found)
     if options.output:
