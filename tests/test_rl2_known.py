@@ -29,7 +29,7 @@ def learned(suite, folder, episodes, slots, steps, **algorithm):
         run_folder=str(folder),
         steps_per_task=steps,
         slots_per_task=slots,
-        trial={"episodes": episodes, "judged": 1},
+        trial={"episodes": episodes, "judged": 1, "learned": 0},
         evaluation={"every": 0, "final": False},
         tracking={"log_every": steps // 10},
         algorithm={**ALGORITHM, **algorithm},
@@ -63,7 +63,7 @@ def test_regret_falls_over_the_pulls_of_a_bandit_and_comes_close_to_the_best(tmp
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_second_try_at_a_hidden_goal_is_better_unless_the_first_is_forgotten(tmp_path):
-    run = learned("Points", tmp_path, 2, 100, 1_500_000, rollout_steps=40, gamma=0.95)
+    run = learned("Points", tmp_path, 2, 100, 1_500_000, rollout_steps=40, gamma=0.95, gae_lambda=0.97)
     curves = {
         context: [row["return"] for row in run.evaluate(goals="heldout", context=context).adaptation]
         for context in ("own", "other", "none")

@@ -38,17 +38,21 @@ _small = replace(_network, width=64, depth=1)
 SMALL = replace(
     WHOLE,
     agent="rl2-small",
-    steps_per_task=1_000_000,
-    slots_per_task=16,
-    trial=TrialConfig(episodes=3, judged=1),
-    evaluation=EvaluationConfig(every=0, goals=10, slots_per_task=10),
+    steps_per_task=2_500_000,
+    slots_per_task=50,
+    trial=TrialConfig(learned=2),
+    evaluation=EvaluationConfig(every=0, goals=10, slots_per_task=50),
     algorithm=replace(
         WHOLE.algorithm,
         actor=_small,
         critic=_small,
         memory=64,
-        rollout_steps=3 * _EPISODE,
-        minibatches=4,
+        rollout_steps=2 * _EPISODE,
+        epochs=8,
+        minibatches=2,
+        gamma=0.97,
+        gae_lambda=0.95,
+        entropy_weight=0.0,
         actor_learning_rate=1e-3,
         critic_learning_rate=1e-3,
     ),
@@ -64,7 +68,7 @@ MAML_SMALL = replace(
     MAML_WHOLE,
     agent="maml-small",
     steps_per_task=1_000_000,
-    trial=TrialConfig(episodes=3, judged=1),
+    trial=TrialConfig(learned=3),
     algorithm=replace(MAML_WHOLE.algorithm, actor=replace(MAML_WHOLE.algorithm.actor, width=64), outer_episodes=3),
 )
 TUNED_WHOLE, TUNED_SMALL = (
@@ -116,11 +120,11 @@ _PLAIN = "Schulman et al., TRPO, 2015; the baseline of Finn et al., MAML, 2017"
 _RAKELLY = "Rakelly et al., PEARL, 2019; settings of this project"
 for _defaults, _agent, _source, _description in (
     (WHOLE, RL2, _DUAN, "RL2: a policy with memory learns over ten episodes what the task and its goal are"),
-    (SMALL, RL2, _DUAN, "small form of rl2 for a laptop, with trials of three episodes"),
+    (SMALL, RL2, _DUAN, "small form of rl2 for a laptop, which learns from trials of two episodes"),
     (MAML_WHOLE, MAML, _FINN, "MAML: weights from which one gradient step on ten episodes leads to a good policy"),
-    (MAML_SMALL, MAML, _FINN, "small form of maml for a laptop, with steps on three episodes"),
+    (MAML_SMALL, MAML, _FINN, "small form of maml for a laptop, which learns from trials of three episodes"),
     (TUNED_WHOLE, MAML, _PLAIN, "one policy for all tasks by TRPO, fine-tuned by one gradient step on ten episodes"),
-    (TUNED_SMALL, MAML, _PLAIN, "small form of fine-tuned for a laptop, with steps on three episodes"),
+    (TUNED_SMALL, MAML, _PLAIN, "small form of fine-tuned for a laptop, which learns from trials of three episodes"),
     (PEARL_WHOLE, PEARL, _RAKELLY, "PEARL: soft actor-critic with a latent variable inferred from the trial so far"),
     (PEARL_SMALL, PEARL, _RAKELLY, "small form of pearl for a laptop"),
 ):
