@@ -133,7 +133,11 @@ def _identity(run: RunSummary) -> dict[str, Any]:
     if run.fixed_policy:
         return {}
     # Settings that a run of an older version has not are what they are by default.
-    config = {**to_dict(RunConfig()), **run.config}
+    defaults = {name: value for name, value in to_dict(RunConfig()).items() if name != "algorithm"}
+    return {**_settings(defaults), **_settings(run.config)}
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
     return flatten({name: value for name, value in config.items() if name not in _NOT_THE_AGENT})
 
 
