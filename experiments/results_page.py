@@ -74,6 +74,8 @@ def _suite(suite: SuiteRuns) -> Iterator[str]:
         ranked = sorted(entries, key=_order(comparison))
         yield from _table(COLUMNS, [_row(entry, comparison) for entry in ranked])
         yield from _equal_time(ranked)
+        yield "Made by " + ", ".join(f"`{command}`" for command in _commands(entries)) + "."
+        yield ""
     anchors = ANCHORS.get(suite.name, ())
     if anchors:
         yield "### Published"
@@ -83,6 +85,18 @@ def _suite(suite: SuiteRuns) -> Iterator[str]:
         yield ""
         rows = [(one.method, one.letter, one.success, one.steps, one.time, one.source) for one in anchors]
         yield from _table(("method", "letter", "success, %", "steps a task", "time", "source"), rows)
+
+
+def _commands(entries: list[Entry]) -> list[str]:
+    """What made the runs, with words in place of agents and seeds."""
+    found = set()
+    for run in (run for entry in entries for run in entry.runs):
+        words = [str(word) for word in run.record.get("command") or ()]
+        for option in ("--agent", "--seed"):
+            if option in words[:-1]:
+                words[words.index(option) + 1] = option.removeprefix("--").upper()
+        found.add(" ".join(words))
+    return sorted(found - {""})
 
 
 def _equal_time(entries: list[Entry]) -> Iterator[str]:

@@ -42,6 +42,7 @@ def test_runs_are_kept_and_not_repeated(tmp_path, capsys):
     row = next(line for line in page.splitlines() if line.startswith("| `mtsac-small` | 0 |"))
     done = json.loads((kept / "DONE").read_text())
     assert f"| {done['summary']['success_any']:.3f} |" in row and f"| {done['updates']:,} |" in row
+    assert "Made by `mtrl train reach-v3 --agent AGENT --seed SEED --workers 1 --steps-per-task 40" in page
     assert "### A-eval, 40 steps/task" in page and "1 training goals a task" in page
     assert learning.run_all([good], 2, 600.0, results) == []
     assert capsys.readouterr().out == ""
