@@ -108,7 +108,7 @@ def _equal_time(entries: list[Entry]) -> Iterator[str]:
     spent = min(points[-1][0] for found in curves.values() for points in found)
     rows = []
     for label, found in curves.items():
-        each = [float(np.interp(spent, *zip(*points, strict=True))) for points in found]
+        each = [float(np.interp(spent, [time for time, _ in points], [rate for _, rate in points])) for points in found]
         rows.append((f"`{label}`", ", ".join(f"{one:.2f}" for one in each), f"{np.mean(each):.2f}"))
     yield f"After equal work, {spent / 60:.0f} CPU minutes of training, on the line between the evaluations around them"
     yield "(those on the way may play fewer goals)."
