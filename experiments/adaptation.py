@@ -4,8 +4,7 @@
 
 Every finished run plays trials on goals (of ML10, ML25 and ML45 also on tasks) that it has never met; then, as
 controls, with the episodes for adaptation on another goal, and with nothing remembered from one episode to the next.
-Runs that are finished are not run again, and those that were stopped go on. `--output` writes the page, from what is
-kept of all runs.
+Runs that are finished are not run again, and those that were stopped go on. `--output` writes the page.
 """
 
 import argparse
@@ -41,7 +40,7 @@ def judge(job: Job, results: Path, contexts: Sequence[Context] = CONTEXTS) -> No
     """Plays what a finished run has not played yet, and keeps it."""
     suite = resolve_suite(job.suite)
     splits = ["heldout", *(["test"] if suite.test_tasks != suite.train_tasks else [])]
-    there = {(record["goal_set"], record.get("context", "own")) for record in finals(job.folder)}
+    there = played(job.folder)
     for goals, context in itertools.product(splits, contexts):
         if (goals, context) not in there:
             found = api.evaluate(job.folder, goals=goals, context=context, workers=1)
@@ -49,10 +48,10 @@ def judge(job: Job, results: Path, contexts: Sequence[Context] = CONTEXTS) -> No
     job.keep(results)
 
 
-def finals(folder: Path) -> list[dict[str, Any]]:
-    """Evaluations of a finished run."""
-    lines = (folder / "eval.jsonl").read_text().splitlines()
-    return [record for record in map(json.loads, lines) if record["final"]]
+def played(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """Goals and context to the newest evaluation of a finished run."""
+    records = [json.loads(line) for line in (folder / "eval.jsonl").read_text().splitlines()]
+    return {(record["goal_set"], record["context"]): record for record in records if record["final"]}
 
 
 def rows(results: Path, suites: Sequence[str], agents: Sequence[str], seeds: Sequence[int]) -> Iterator[str]:
@@ -61,7 +60,7 @@ def rows(results: Path, suites: Sequence[str], agents: Sequence[str], seeds: Seq
         folder = results / place(suite, agent, seed)
         if not (folder / "DONE").exists():
             continue
-        records = {(one["goal_set"], one.get("context", "own")): one for one in finals(folder)}
+        records = played(folder)
         for goals in ("train", "heldout", "test"):
             if (goals, "own") in records:
                 yield _row(suite, agent, seed, goals, records)
@@ -83,7 +82,7 @@ Agents that learn to learn on suites that hide the goal. *First*, *last*: succes
 last episode for adaptation, of {episodes}; *judged*: of the {judged} episodes after them, with the most likely action.
 *Other*: judged in the same way after adapting to another goal of the same task; *none*: with nothing remembered from
 one episode to the next. *Any*: success at any step of the judged episodes; *official*: what Meta-World's own evaluator
-would have reported ([why it is larger](evaluation.md)). Goals: `train` those of the training; `heldout` 50 others of
+would have reported ([why it is larger](evaluation.md)). Goals: `train` those of the training; `heldout` others of
 the same tasks; `test` tasks never trained on. Few seeds, so no ranking.
 
     {command}

@@ -54,12 +54,16 @@ def compare_trials(task: str, worlds: int, episodes: int) -> tuple[float, float]
     return statistics.median(found["plain"]), statistics.median(found["trials"])
 
 
-def compare_updates(worlds: int, steps: int) -> tuple[float, float]:
-    """Seconds of the meta-gradient in one batch and in a loop over worlds, medians of rounds that take turns."""
+def one_task(steps: int) -> Problem:
+    """A task of Meta-World's sizes, in trials of one episode."""
     obs_mask, action_mask = torch.ones((1, 39), dtype=torch.bool), torch.ones((1, 4), dtype=torch.bool)
     seen = mask_in_trials(obs_mask, action_mask)
-    problem = Problem(("task",), seen, action_mask, torch.device("cpu"), 0, trial_episodes=1, horizon=steps)
-    agent = MAML(MAMLConfig(), problem)
+    return Problem(("task",), seen, action_mask, torch.device("cpu"), 0, trial_episodes=1, horizon=steps)
+
+
+def compare_updates(worlds: int, steps: int) -> tuple[float, float]:
+    """Seconds of the meta-gradient in one batch and in a loop over worlds, medians of rounds that take turns."""
+    agent = MAML(MAMLConfig(), one_task(steps))
     generator = torch.Generator().manual_seed(0)
     inner, outer = (_lesson(worlds, steps, generator) for _ in range(2))
 
@@ -81,12 +85,10 @@ def compare_updates(worlds: int, steps: int) -> tuple[float, float]:
 
 def through_memory(worlds: int, steps: int) -> float:
     """Seconds of one gradient of RL2's policy through a trial, the median of some."""
-    obs_mask, action_mask = torch.ones((1, 39), dtype=torch.bool), torch.ones((1, 4), dtype=torch.bool)
-    seen = mask_in_trials(obs_mask, action_mask)
-    small = AGENTS.get("rl2-small").defaults.algorithm
+    problem, small = one_task(steps), AGENTS.get("rl2-small").defaults.algorithm
     config = dataclasses.replace(cast(RL2Config, small), rollout_steps=steps)
-    agent = RL2(config, Problem(("task",), seen, action_mask, torch.device("cpu"), 0))
-    rows = torch.randn(1, steps * worlds, seen.shape[1], generator=torch.Generator().manual_seed(0))
+    agent = RL2(config, problem)
+    rows = torch.randn(1, steps * worlds, problem.obs_mask.shape[1], generator=torch.Generator().manual_seed(0))
 
     def gradient() -> None:
         agent.actor(rows, torch.zeros(1, dtype=torch.int64)).sum().backward()

@@ -14,13 +14,13 @@ from typing import Any
 
 from mtrl.algorithm import AGENTS, Policy
 from mtrl.config import RunConfig, from_dict
-from mtrl.contexts import Context
 from mtrl.errors import UserError
 from mtrl.evaluation import EvaluationResult
 from mtrl.evaluation import evaluate as play
 from mtrl.logger.console import warn
 from mtrl.logger.jsonl import JsonlFile
 from mtrl.parts.words import WORDS, choose_parts
+from mtrl.plain_types import Context
 from mtrl.run_folder import RunFolder, read_json, read_jsonl
 from mtrl.runner import go_on, load_policy, prepare, start
 from mtrl.runner.experiment import Experiment, make_problem, read_experiment

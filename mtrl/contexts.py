@@ -5,17 +5,16 @@ practice with the body, or from sampling.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 
 from mtrl.algorithm import Policy
 from mtrl.errors import UserError
+from mtrl.plain_types import Context
 from mtrl.types import Actions, Observations, TaskIds
 from mtrl.vector.contract import TaskVectorEnv
 from mtrl.vector.trials import taken_apart, told_first
 
-Context = Literal["own", "other", "none"]
 LABELS: dict[Context, str] = {"own": "", "other": " on other goals", "none": " that are forgotten"}
 """What is added to a protocol's name."""
 

@@ -13,8 +13,9 @@ import torch
 
 from mtrl import official
 from mtrl.algorithm import Policy
-from mtrl.contexts import LABELS, Context, Forgetful, check_context
+from mtrl.contexts import LABELS, Forgetful, check_context
 from mtrl.goals import EachGoalOnce
+from mtrl.plain_types import Context
 from mtrl.types import Rewards, State
 from mtrl.vector.contract import StepInfo, TaskVectorEnv
 

@@ -37,7 +37,7 @@ def test_every_finished_run_is_judged_once_on_new_goals_and_with_controls(tmp_pa
 def test_new_tasks_are_met_where_a_suite_has_some(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(adaptation.api, "evaluate", lambda folder, **given: asked.append(given) or Found())
-    monkeypatch.setattr(adaptation, "finals", lambda folder: [{"goal_set": "test", "context": "own"}])
+    monkeypatch.setattr(adaptation, "played", lambda folder: {("test", "own"): {}})
     monkeypatch.setattr(learning.Job, "keep", lambda job, results: None)
     (job,) = adaptation.jobs_of(["ML10"], [AGENT], [0], tmp_path, ())
     adaptation.judge(replace(job, folder=tmp_path), tmp_path)

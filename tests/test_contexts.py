@@ -71,7 +71,7 @@ def test_what_cannot_be_controlled_is_refused():
         played("other", goals=1)
 
 
-def test_controls_of_a_run_stand_beside_its_figures_and_in_no_curve(tmp_path, capsys):
+def test_controls_of_a_run_stand_beside_its_figures(tmp_path, capsys):
     tiny_config(tmp_path)
     register_tiny_rl2()
     run = mtrl.train("ML1:dot-a-v0", "tiny-rl2", run_folder=str(tmp_path / "a"), steps_per_task=40)

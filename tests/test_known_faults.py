@@ -42,7 +42,7 @@ FAULTS = {
         ["test_advantages_are_brought_to_one_scale_for_each_task"],
     ),
     "GradNorm's target moved by the weights that it is a target for": (
-        "test_combiners",
+        "test_combiners_weights",
         ["test_gradnorm_learns_along_the_slope_of_its_sum_with_the_target_held"],
     ),
     "one temperature for all tasks, none of them told apart": (
@@ -85,7 +85,7 @@ FAULTS = {
         ],
     ),
     "a reset that refers to what is not there": (
-        "test_agents",
+        "test_resets",
         ["test_after_a_reset_all_that_is_learned_is_fresh_and_statistics_are_kept"],
     ),
 }

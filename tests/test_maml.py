@@ -240,7 +240,7 @@ def test_it_learns_to_adapt_and_to_the_goal_that_was_met():
     env = points(EPISODES + 2, EPISODES, worlds=30, goals=60)
     curve = [row["return"] for row in evaluate(loop.algorithm.player(), env).adaptation]
     assert min(curve[EPISODES:]) > max(curve[:EPISODES]) + 1.5
-    elsewhere = [row["return"] for row in evaluate(Exchanged(loop.algorithm.player()), env).adaptation]
+    elsewhere = [row["return"] for row in evaluate(loop.algorithm.player(), env, context="other").adaptation]
     assert max(elsewhere[EPISODES:]) < min(curve[EPISODES:]) - 1.5
 
 
@@ -269,20 +269,6 @@ def played(agent):
     for _ in range(EPISODES * HORIZON + 1):
         obs = env.step(player.act(obs, env.task_id, mode=True))[0]
     return player
-
-
-class Exchanged:
-    """Each world plays with weights that others were adapted to."""
-
-    def __init__(self, agent):
-        self.agent = agent
-
-    def begin_episodes(self, mask):
-        self.agent.begin_episodes(mask)
-
-    def act(self, obs, task_id, *, mode):
-        self.agent._own = {name: value.roll(1, 0) for name, value in self.agent._own.items()}
-        return self.agent.act(obs, task_id, mode=mode)
 
 
 @pytest.mark.parametrize(

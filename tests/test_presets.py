@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from test_agents import batch_of, problem
+from agent_toys import batch_of, problem
 
 from mtrl.agents.sac_config import SACConfig
 from mtrl.algorithm import AGENTS, learns_in_trials

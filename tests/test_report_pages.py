@@ -220,6 +220,23 @@ def test_figures_in_the_page_are_those_of_the_statistics(tmp_path):
     assert cell["value"] == stats.probability_of_improvement(scores[0], scores[1])
 
 
+def test_controls_are_comparisons_of_their_own_and_in_no_curve(tmp_path):
+    path = write_run(tmp_path, Spec(agent="rl2", adapting=3)) / "eval.jsonl"
+    before = payload(load_runs([tmp_path]), tmp_path, pytest.fail)["suites"][0]
+    last = json.loads(path.read_text().splitlines()[-1])
+    failed = [{**episode, "success_any": 0, "success_end": 0} for episode in last["episodes"]]
+    control = {**last, "context": "other", "protocol": last["protocol"] + " on other goals", "episodes": failed}
+    with path.open("a") as file:
+        file.write(json.dumps(control) + "\n")
+    after = payload(load_runs([tmp_path]), tmp_path, pytest.fail)["suites"][0]
+    assert after["runs"][0]["evaluations"] == before["runs"][0]["evaluations"] != []
+    labels = [one["label"] for one in after["comparisons"]]
+    assert labels == [
+        "A-eval after 3 episodes on other goals, 2 M steps/task",
+        "A-eval after 3 episodes, 2 M steps/task",
+    ]
+
+
 def test_settings_that_older_runs_have_not_are_what_they_are_by_default(tmp_path):
     folders = [write_run(tmp_path, Spec(seed=seed)) for seed in range(3)]
     for folder, trial in zip(folders[1:], ({"episodes": 10, "judged": 3}, {"episodes": 4, "judged": 3}), strict=True):

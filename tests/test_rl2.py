@@ -72,24 +72,8 @@ def test_the_best_strategy_is_found_and_kept_in_evaluation():
     assert first.success_end == pytest.approx(sum(curve[-3:]) / 3)
     assert first.label(1_500).startswith("A-eval after 10 episodes, ")
     # With what came before wiped out, nothing is learned within a trial.
-    blind = evaluate(Forgetful(loop.algorithm.player()), arms(EPISODES + 3, EPISODES))
+    blind = evaluate(loop.algorithm.player(), arms(EPISODES + 3, EPISODES), context="none")
     assert abs(blind.success_end - 1 / ARMS) < 0.25
-
-
-class Forgetful:
-    """A policy for which each step is the first one of a trial."""
-
-    def __init__(self, policy):
-        self.policy = policy
-
-    def begin_episodes(self, mask):
-        self.policy.begin_episodes(mask)
-
-    def act(self, obs, task_id, *, mode):
-        seen = obs.clone()
-        seen[:, 1:] = 0.0
-        seen[:, -1] = 1.0
-        return self.policy.act(seen, task_id, mode=mode)
 
 
 def test_what_is_learned_from_is_what_was_done():

@@ -9,6 +9,7 @@ import tyro
 
 from mtrl.cli.parse import parse
 from mtrl.errors import UserError
+from mtrl.plain_types import Context
 
 if TYPE_CHECKING:
     from mtrl.evaluation import EvaluationResult
@@ -31,7 +32,7 @@ class EvaluateOptions:
     comes from the run's own engine."""
     mode: bool = True
     """Take the most likely action; with --no-mode, a sample."""
-    context: Literal["own", "other", "none"] = "own"
+    context: Context = "own"
     """What an agent that adapts learns from: own: its goal; as a control, other: another goal of the same task, or
     none: every episode is played as the first of a trial."""
     seed: int = 0
