@@ -55,6 +55,13 @@ FAST_SMALL = replace(
     agent="fast-small",
     algorithm=replace(QUICK.algorithm, actor=_small, critic=replace(_small, task=_shared), **_parts),
 )
+FAST_SMALL_MT10 = replace(
+    FAST_SMALL,
+    agent="fast-small-mt10",
+    steps_per_task=640_000,
+    evaluation=replace(FAST_SMALL.evaluation, every=160_000),
+    algorithm=replace(FAST_SMALL.algorithm, anneal_after=30_000, anneal_updates=9_000),
+)
 _SOURCE = (
     "parts of FastTD3 (Seo et al., 2025) and BRC (Nauman et al., 2025) on SAC (Haarnoja et al., 2018); "
     "settings of this project"
@@ -66,5 +73,6 @@ for _defaults, _description, _cost in (
         "small form of fast for a laptop",
         "MT3: 4 to 5 minutes of training beside other runs on 2 CPU cores (measured)",
     ),
+    (FAST_SMALL_MT10, "fast-small, long enough for ten tasks", "not measured"),
 ):
     AGENTS.register(_defaults.agent, AgentPreset(_defaults.agent, _defaults, SAC, _cost, _SOURCE), _description)
