@@ -59,7 +59,7 @@ class ActorCritic(Algorithm, Generic[Config]):
         self.actor, self.critics = self._build_networks(problem.seed)
         self.combiners = build_combiners(config, self._setting)
         self.scale: Scale = config.scale.build(self._setting, config.scale).to(device)
-        self._normalizer = ObsNormalizer(problem.obs_mask.to(device), self._ranks) if config.normalize_obs else None
+        self._normalizer = self._build_normalizer() if config.normalize_obs else None
         self._focus = Focus(config.focus_floor, tasks, device)
         self._generator = torch.Generator(device).manual_seed(self._ranks.seed(problem.seed + 1))
         self._generators = [self._generator]
@@ -74,6 +74,10 @@ class ActorCritic(Algorithm, Generic[Config]):
     @abc.abstractmethod
     def _build_networks(self, seed: int) -> tuple[Network, Network]:
         """The actor and the critics with initial weights of this seed; `self.critic` is there."""
+
+    def _build_normalizer(self) -> ObsNormalizer:
+        """Normalises observations, each task's by its own."""
+        return ObsNormalizer(self.problem.obs_mask.to(self.problem.device), self._ranks)
 
     def _sides(self) -> dict[str, Learned]:
         """What actor and critics learn, for `Optimizers`."""

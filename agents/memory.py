@@ -50,28 +50,36 @@ class WithMemory(NetworkAround):
         fan_in: Numbers in.
         width: Units of the memory.
         steps: Of a sequence; samples that go in are so many steps of some worlds, sorted by step.
+        place: Of its memory among those that stand beside the input of a sequence, each of `width` numbers.
         generator: Draws the initial weights.
     """
 
-    def __init__(self, body: Network, fan_in: int, width: int, steps: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, body: Network, fan_in: int, width: int, steps: int, place: int, generator: torch.Generator
+    ) -> None:
         super().__init__(body)
-        self.gru, self._steps = GRU(fan_in, width, generator), steps
+        self.gru, self._fan_in, self._steps = GRU(fan_in, width, generator), fan_in, steps
+        self._before = slice(fan_in + place * width, fan_in + (place + 1) * width)
 
     def forward(self, x: Inputs, task_id: GroupTasks) -> Outputs:
-        """`[group, step * world, in]` to `[copies, group, step * world, out]`, from an empty memory."""
-        return self.sequence(x, task_id, self._steps)
+        """`[group, step * world, in + memories]` to `[copies, group, step * world, out]`.
 
-    def sequence(self, x: Inputs, task_id: GroupTasks, steps: int) -> Outputs:
-        """The same for another number of steps."""
+        Beside the first step's input is the memory before it; what is beside the others is not looked at.
+        """
+        return self.sequence(x, task_id, self._steps)[0]
+
+    def sequence(self, x: Inputs, task_id: GroupTasks, steps: int) -> tuple[Outputs, torch.Tensor]:
+        """The same for another number of steps; and the memory after each, `[group, step, world, width]`."""
+        x, hidden = x[..., : self._fan_in], x[:, : x.shape[1] // steps, self._before]
         # Taken apart at once: the gradient of one step by its index would be as large as all of them.
         given = self._given(x).unflatten(1, (steps, -1)).unbind(1)
         keep = (1.0 - x[..., -1:]).unflatten(1, (steps, -1)).unbind(1)
-        hidden = torch.zeros_like(given[0][..., : self.gru.width])
-        memory = []
+        each = []
         for now, kept in zip(given, keep, strict=True):
             hidden = self.gru(now, hidden * kept)
-            memory.append(hidden)
-        return self.body(torch.cat([x, torch.stack(memory, dim=1).flatten(1, 2)], dim=-1), task_id)
+            each.append(hidden)
+        memory = torch.stack(each, dim=1)
+        return self.body(torch.cat([x, memory.flatten(1, 2)], dim=-1), task_id), memory
 
     def step(self, x: Inputs, hidden: torch.Tensor, task_id: GroupTasks) -> tuple[Outputs, torch.Tensor]:
         """One step of some worlds, `[group, world, in]`, with the memory before it: what comes out, and the memory."""

@@ -145,10 +145,6 @@ class PPO(ActorCritic[PPOConfig], OnPolicyAlgorithm):
             self._follow(self._ranks.mean(report["kl"].mean())[0])
         return {**report, **self._report_parts()}
 
-    def _over_samples(self, each: Samples, rows: Rows) -> PerTask:
-        """The mean over a task's samples."""
-        return each.mean(dim=1)
-
     @torch.no_grad()
     def _follow(self, kl: torch.Tensor) -> None:
         """The actor's learning rate follows how far it moves the policy."""
@@ -161,15 +157,13 @@ class PPO(ActorCritic[PPOConfig], OnPolicyAlgorithm):
 
         def losses(parameters: TaskParameters | None) -> PerTask:
             outputs = self._call(self.critics, rows["obs"], task_id, parameters)
-            report.setdefault(
-                "value", self._over_samples(self.critic.values(outputs.detach(), task_id).mean(dim=0), rows)
-            )
+            report.setdefault("value", self.critic.values(outputs.detach(), task_id).mean(dim=(0, 2)))
             each = self.critic.losses(outputs, rows["target"], task_id)
             if reach:
                 before = rows["output"].movedim(2, 0)
                 near = before + (outputs - before).clamp(-reach, reach)
                 each = torch.maximum(each, self.critic.losses(near, rows["target"], task_id))
-            return self._focus(self._over_samples(each.mean(dim=0), rows))
+            return self._focus(each.mean(dim=(0, 2)))
 
         return self._objective(self.critics, losses)
 
@@ -186,13 +180,9 @@ class PPO(ActorCritic[PPOConfig], OnPolicyAlgorithm):
             if "kl" not in report:
                 left = (ratio.detach() - 1.0).abs() > clip
                 # Schulman's estimate: as true on average as -log r, never negative
-                told = {
-                    "kl": ratio.detach() - 1.0 - change.detach(),
-                    "clipped": left.float(),
-                    "entropy": entropy.detach(),
-                }
-                report.update({name: self._over_samples(each, rows) for name, each in told.items()})
-            return self._focus(-self._over_samples(gain + self.config.entropy_weight * entropy, rows))
+                report["kl"] = (ratio.detach() - 1.0 - change.detach()).mean(dim=1)
+                report["clipped"], report["entropy"] = left.float().mean(dim=1), entropy.detach().mean(dim=1)
+            return self._focus(-(gain + self.config.entropy_weight * entropy).mean(dim=1))
 
         return self._objective(self.actor, losses)
 

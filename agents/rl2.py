@@ -15,29 +15,28 @@ import torch
 from mtrl.algorithm import Metrics, Policy, Rows
 from mtrl.config import Bounds, TrialConfig, check_bounds
 from mtrl.errors import UserError
-from mtrl.parts.critic import Samples
 from mtrl.parts.groups import GroupMemory, Groups
 from mtrl.parts.network import Network, Outputs
-from mtrl.parts.part import PerTask
 from mtrl.rollouts import PerStep, RolloutBuffer
 from mtrl.types import Observations, State
-from mtrl.vector.trials import BEGINS, REWARD
+from mtrl.vector.trials import REWARD, TOLD
 
 from .advantages import by_task
 from .memory import WithMemory
 from .meta_checks import refuse_own_parts, refuse_several_processes, refuse_task_codes
 from .ppo import PPO
 from .ppo_config import PPOConfig
+from .statistics import ObsNormalizer
 
 
 @dataclass(frozen=True)
 class RL2Config(PPOConfig):
-    """RL2 by proximal policy optimisation; `rollout_steps` is best a trial, or several."""
+    """RL2 by proximal policy optimisation; gradients go back through `rollout_steps`, memory through whole trials."""
 
     memory: int = 128
     """Units of the memory, of the actor and of the critics each."""
     reward_seen: float = 0.1
-    """What the reward of the step before is multiplied with where networks see it."""
+    """What the reward of the step before is multiplied with where networks see it, after `normalize_obs`."""
 
     def training_episodes(self, trial: TrialConfig) -> int:
         """Episodes of a trial in training. Agents that learn to learn have this; trials are made for them."""
@@ -48,11 +47,6 @@ class RL2Config(PPOConfig):
         check_bounds(self, _BOUNDS, "algorithm.")
         for name in ("actor", "critic"):
             refuse_task_codes(getattr(self, name), name)
-        if self.normalize_obs:
-            raise UserError(
-                "--algorithm.normalize-obs knows the observations of tasks that are trained on alone: leave it off for "
-                "agents that meet others"
-            )
         if self.precision != "float32":
             raise UserError(
                 f"--algorithm.precision {self.precision} would round what is remembered at every step of a trial: "
@@ -75,6 +69,10 @@ class RL2(PPO):
     config: RL2Config
     _remembered: torch.Tensor | None = None
     """`[env, unit]`, of the worlds that are acted in."""
+    _carried: torch.Tensor | None = None
+    """`[env, 2 * unit]`, memories of actor and critics before the first step of the rollout."""
+    _judged: torch.Tensor
+    """`[env, unit]`, the critics' memory after the last step of the newest rollout."""
 
     def _build_networks(self, seed: int) -> tuple[Network, Network]:
         refuse_several_processes(self.problem, "RL2")
@@ -87,12 +85,20 @@ class RL2(PPO):
         for body, config in zip(bodies, (self.config.actor, self.config.critic), strict=True):
             refuse_own_parts(body, config)
         actor, critics = (
-            WithMemory(body, fan_in, width, self.config.rollout_steps, generator).to(problem.device) for body in bodies
+            WithMemory(body, fan_in, width, self.config.rollout_steps, place, generator).to(problem.device)
+            for place, body in enumerate(bodies)
         )
         return actor, critics
 
+    def _build_normalizer(self) -> ObsNormalizer:
+        """Normalises what environments show and pay by all tasks together, which tells nothing of the task."""
+        mask = self.problem.obs_mask.any(dim=0, keepdim=True).to(self.problem.device).clone()
+        mask[:, -(self.problem.action_mask.shape[1] + TOLD) :] = False
+        mask[:, REWARD] = True
+        return ObsNormalizer(mask, self._ranks)
+
     def _normal(self, obs: torch.Tensor, task_id: torch.Tensor) -> torch.Tensor:
-        seen = obs.clone()
+        seen = super()._normal(obs, torch.zeros_like(task_id)).clone()
         seen[..., REWARD] *= self.config.reward_seen
         return seen
 
@@ -119,48 +125,45 @@ class RL2(PPO):
     def player(self) -> Policy:
         """See `Algorithm.player`: the same networks with a memory of other worlds."""
         other = copy.copy(self)
-        other._remembered, other._memory = None, GroupMemory()
+        other._remembered, other._carried, other._memory = None, None, GroupMemory()
         return other
 
     @torch.no_grad()
     def digest(self, rollout: RolloutBuffer, last_obs: Observations, progress: float) -> Rows:
-        """Sequences `[task, world, step, ...]`.
-
-        Their `weight` is 1 where the memory is known: from the first beginning of a trial in the rollout.
-        """
-        rows = super().digest(rollout, last_obs, progress)
-        steps = self.config.rollout_steps
-        begun = rows["obs"][..., BEGINS].unflatten(1, (steps, -1)).cumsum(dim=1) > 0
-        rows["weight"] = begun.flatten(1, 2).to(torch.float32)
-        if self._rollouts <= 2:
-            self._check_sizes(begun)
-        return {name: row.unflatten(1, (steps, -1)).movedim(2, 1) for name, row in rows.items()}
-
-    def _check_sizes(self, begun: torch.Tensor) -> None:
-        """Makes sure that there is something to learn from; looks at the device, so twice at most.
-
-        Args:
-            begun: `[task, step, world]`, whether a trial has begun since the rollout did.
+        """Sequences `[task, world, step, ...]`; beside what is seen, memories as they were before the first step.
 
         Raises:
-            UserError: Rollouts are too short, or there are too few worlds.
+            UserError: There are too few worlds.
         """
-        if begun.shape[2] < self.minibatches:
+        steps, worlds = self.config.rollout_steps, len(last_obs) // self.problem.num_tasks
+        if worlds < self.minibatches:
             raise UserError(
-                f"{begun.shape[2]} worlds a task in this process cannot be divided into --algorithm.minibatches "
-                f"{self.minibatches} parts of whole trials: give fewer parts, or more --slots-per-task"
+                f"{worlds} worlds a task in this process cannot be divided into --algorithm.minibatches "
+                f"{self.minibatches} parts of whole sequences: give fewer parts, or more --slots-per-task"
             )
-        if not bool(begun[:, 0].any()):
-            raise UserError(
-                f"--algorithm.rollout-steps {self.config.rollout_steps} begins within a trial: let it be as many steps "
-                "as a trial of training has (--trial.learned, or else --trial.episodes), or some times as many"
-            )
+        if self._carried is None:
+            self._carried = torch.zeros((len(last_obs), 2 * self.config.memory), device=last_obs.device)
+        critics = self._carried[:, self.config.memory :]
+        rows = super().digest(rollout, last_obs, progress)
+        if self.config.baseline == "linear":
+            rows["obs"] = self._with_memories(rows["obs"], self._carried)
+        else:
+            critics = self._judged
+        self._carried = torch.cat([cast(torch.Tensor, self._remembered), critics], dim=1)
+        return {name: row.unflatten(1, (steps, -1)).movedim(2, 1) for name, row in rows.items()}
+
+    def _with_memories(self, rows: torch.Tensor, memories: torch.Tensor) -> torch.Tensor:
+        """`[task, sample, obs]`, samples sorted by step, with every world's memories, `[env, 2 * unit]`, beside."""
+        beside = memories.unflatten(0, (len(rows), -1))
+        return torch.cat([rows, beside.repeat(1, rows.shape[1] // beside.shape[1], 1)], dim=-1)
 
     def _judge(self, rollout: RolloutBuffer, last_obs: Observations) -> tuple[torch.Tensor, Outputs, PerStep]:
         """See `PPO._judge`; the end of a trial is terminal, so it has no value."""
         tasks, task_id, steps = self.problem.num_tasks, self._groups.task_id, len(rollout.obs)
         rows = self._normal(by_task(torch.cat([rollout.obs, last_obs[None]]), tasks), task_id)
-        outputs = cast(WithMemory, self.critics).sequence(rows, task_id, steps + 1)
+        rows = self._with_memories(rows, cast(torch.Tensor, self._carried))
+        outputs, memory = cast(WithMemory, self.critics).sequence(rows, task_id, steps + 1)
+        self._judged = memory[:, steps - 1].flatten(0, 1)
         last = self._values(outputs, steps + 1)[-1:]
         nothing = torch.zeros((len(rollout.final_obs), len(last_obs)), device=last_obs.device)
         samples = steps * len(last_obs) // tasks
@@ -170,21 +173,19 @@ class RL2(PPO):
         """One step each of critics and actor, from some sequences of every task."""
         return super().update({name: row.movedim(2, 1).flatten(1, 2) for name, row in rows.items()})
 
-    def _over_samples(self, each: Samples, rows: Rows) -> PerTask:
-        return (each * rows["weight"]).sum(dim=1) / rows["weight"].sum(dim=1).clamp(min=1.0)
-
     def get_state(self) -> State:
         """See `PPO.get_state`; what is remembered of the trials that go on, too."""
-        memory = None if self._remembered is None else self._remembered.cpu().clone()
-        return {**super().get_state(), "memory": memory}
+        now, before = (None if memory is None else memory.cpu().clone() for memory in (self._remembered, self._carried))
+        return {**super().get_state(), "memory": now, "carried": before}
 
     def set_state(self, state: State) -> None:
         """See `PPO.set_state`."""
-        memory = state["memory"]
-        self._remembered = None if memory is None else memory.to(self.problem.device)
+        self._remembered, self._carried = (
+            None if memory is None else memory.to(self.problem.device) for memory in (state["memory"], state["carried"])
+        )
         super().set_state(state)
 
     def begin_elsewhere(self) -> None:
         """See `Algorithm.begin_elsewhere`."""
-        self._remembered = None
+        self._remembered = self._carried = None
         super().begin_elsewhere()

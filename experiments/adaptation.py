@@ -68,12 +68,14 @@ def rows(results: Path, suites: Sequence[str], agents: Sequence[str], seeds: Seq
 
 def _row(suite: str, agent: str, seed: int, goals: str, records: dict[tuple[str, str], dict[str, Any]]) -> str:
     own = records[goals, "own"]
-    curve, summary = [row["success_end"] for row in own["summary"]["adaptation"]], own["summary"]
+    trial, summary = own["summary"]["adaptation"], own["summary"]
     controls = [records.get((goals, context)) for context in CONTEXTS[1:]]
     others = ["" if one is None else f"{one['summary']['success_end']:.2f}" for one in controls]
-    cells = [f"{value:.2f}" for value in (curve[0], curve[own["adapting"] - 1], summary["success_end"])]
+    last = trial[own["adapting"] - 1]
+    cells = [f"{value:.2f}" for value in (trial[0]["success_end"], last["success_end"], summary["success_end"])]
+    returns = f"{trial[0]['return']:.0f} | {last['return']:.0f}"
     official = f"{summary['success_any']:.2f} | {summary['official']:.2f}"
-    return f"| {suite} | `{agent}` | {seed} | {goals} | {' | '.join(cells + others)} | {official} |"
+    return f"| {suite} | `{agent}` | {seed} | {goals} | {' | '.join(cells + others)} | {official} | {returns} |"
 
 
 PAGE = """# Learning to adapt
@@ -82,13 +84,14 @@ Agents that learn to learn on suites that hide the goal. *First*, *last*: succes
 last episode for adaptation, of {episodes}; *judged*: of the {judged} episodes after them, with the most likely action.
 *Other*: judged in the same way after adapting to another goal of the same task; *none*: with nothing remembered from
 one episode to the next. *Any*: success at any step of the judged episodes; *official*: what Meta-World's own evaluator
-would have reported ([why it is larger](evaluation.md)). Goals: `train` those of the training; `heldout` others of
-the same tasks; `test` tasks never trained on. Few seeds, so no ranking.
+would have reported ([why it is larger](evaluation.md)). *Return*: of the first and of the last episode for adaptation;
+it also tells how fast an agent finds its goal within an episode. Goals: `train` those of the training; `heldout`
+others of the same tasks; `test` tasks never trained on. Few seeds, so no ranking.
 
     {command}
 
-| suite | agent | seed | goals | first | last | judged | other | none | any | official |
-|---|---|---|---|---|---|---|---|---|---|---|
+| suite | agent | seed | goals | first | last | judged | other | none | any | official | return, first | last |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
 {rows}
 
 Runs: `experiments/results`; `mtrl compare experiments/results` has their adaptation curves.

@@ -84,11 +84,12 @@ def compare_updates(worlds: int, steps: int) -> tuple[float, float]:
 
 
 def through_memory(worlds: int, steps: int) -> float:
-    """Seconds of one gradient of RL2's policy through a trial, the median of some."""
+    """Seconds of one gradient of RL2's policy through so many steps, the median of some."""
     problem, small = one_task(steps), AGENTS.get("rl2-small").defaults.algorithm
     config = dataclasses.replace(cast(RL2Config, small), rollout_steps=steps)
     agent = RL2(config, problem)
-    rows = torch.randn(1, steps * worlds, problem.obs_mask.shape[1], generator=torch.Generator().manual_seed(0))
+    seen = problem.obs_mask.shape[1] + 2 * config.memory  # memories of actor and critics stand beside
+    rows = torch.randn(1, steps * worlds, seen, generator=torch.Generator().manual_seed(0))
 
     def gradient() -> None:
         agent.actor(rows, torch.zeros(1, dtype=torch.int64)).sum().backward()
@@ -115,7 +116,7 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, nargs="+", default=[20, 100])
     parser.add_argument("--episodes", type=int, default=10, help="of a trial")
     parser.add_argument("--steps", type=int, nargs="+", default=[60, 500], help="of a world in a meta-update")
-    parser.add_argument("--trial-steps", type=int, nargs="+", default=[500, 5000], help="that a memory runs over")
+    parser.add_argument("--trial-steps", type=int, nargs="+", default=[100, 500, 5000], help="back through a memory")
     options = parser.parse_args()
     for worlds in options.worlds:
         plain, trials = compare_trials(options.task, worlds, options.episodes)

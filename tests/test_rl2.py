@@ -76,30 +76,19 @@ def test_the_best_strategy_is_found_and_kept_in_evaluation():
     assert abs(blind.success_end - 1 / ARMS) < 0.25
 
 
-def test_what_is_learned_from_is_what_was_done():
-    # Three trials a rollout, each from an empty memory.
-    loop = loop_of(arms(4), rollout_steps=12, minibatches=1, epochs=1)
+@pytest.mark.parametrize("steps", [12, 3, 5])
+def test_what_is_learned_from_is_what_was_done(steps):
+    # Three trials of four steps a rollout, or parts of them with what was remembered before.
+    loop = loop_of(arms(4), rollout_steps=steps, minibatches=1, epochs=1)
     reports, digests = [], []
     update, digest = loop.algorithm.update, loop.algorithm.digest
     loop.algorithm.update = lambda rows: reports.append(update(rows)) or reports[-1]
     loop.algorithm.digest = lambda *given: digests.append(digest(*given)) or digests[-1]
-    for _ in range(3 * 12):
+    for _ in range(4 * steps):
         loop.advance()
-    assert [tuple(rows["action"].shape) for rows in digests] == [(1, WORLDS, 12, ARMS)] * 3
-    assert all(bool((rows["weight"] == 1.0).all()) for rows in digests)
+    assert [tuple(rows["action"].shape) for rows in digests] == [(1, WORLDS, steps, ARMS)] * 4
     for report in reports:  # each update is the first after its rollout, so the policy is the one that acted
         assert abs(float(report["kl"])) < 1e-6 and float(report["clipped"]) == 0.0
-
-
-def test_steps_before_the_first_trial_of_a_rollout_do_not_count():
-    loop = loop_of(arms(4), rollout_steps=8, minibatches=1)
-    rows = {name: value.clone() for name, value in digested(loop).items()}
-    rows["weight"][:, :, :4] = 0.0
-    other = {name: value.clone() for name, value in rows.items()}
-    other["advantage"][:, :, :4] = 1e6
-    flat = [{name: row.movedim(2, 1).flatten(1, 2) for name, row in each.items()} for each in (rows, other)]
-    losses = [loop.algorithm.actor_objective(each, {}).losses(None) for each in flat]
-    assert torch.equal(*losses)
 
 
 def digested(loop):
@@ -114,7 +103,7 @@ def digested(loop):
 def test_values_run_on_over_the_episodes_of_a_trial_and_end_with_it():
     loop = loop_of(arms(4), rollout_steps=8, minibatches=1, gae_lambda=1.0, gamma=1.0, advantages="none")
     rows = digested(loop)
-    reward = rows["obs"][..., -3]  # of the step before
+    reward = rows["obs"][..., -3 - 2 * 32]  # of the step before; memories stand beside
     for trial in range(2):
         steps = slice(4 * trial, 4 * trial + 4)
         paid = torch.cat([reward[:, :, 4 * trial + 1 : 4 * trial + 4], torch.zeros(1, WORLDS, 1)], dim=2)
@@ -162,7 +151,6 @@ def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"normalize_obs": True}, "normalize-obs"),
         ({"actor": NetworkConfig("one_hot", width=8)}, "algorithm.actor.task.code hidden"),
         ({"critic": dataclasses.replace(NETWORK, name="multi_head")}, "parts of each task's own"),
         ({"memory": 0}, "memory"),
@@ -174,34 +162,55 @@ def test_what_cannot_learn_to_learn_is_refused(changes, message):
         loop_of(**changes)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [({"minibatches": WORLDS + 1}, "more --slots-per-task"), ({"rollout_steps": 7}, "begins within a trial")],
-)
-def test_sizes_that_do_not_fit_are_named(changes, message):
-    loop = loop_of(**changes)
-    with pytest.raises(UserError, match=message):
-        for _ in range(20):
+def test_sizes_that_do_not_fit_are_named():
+    loop = loop_of(minibatches=WORLDS + 1)
+    with pytest.raises(UserError, match="more --slots-per-task"):
+        for _ in range(EPISODES):
             loop.advance()
 
 
-def test_values_are_those_of_one_pass_over_the_rollout_and_what_comes_after():
+def test_values_are_those_of_one_pass_over_the_rollouts_and_what_comes_after():
     loop = loop_of(arms(4), rollout_steps=6, minibatches=1, gae_lambda=0.0, gamma=0.5, advantages="none")
-    agent, digest, wanted = loop.algorithm, loop.algorithm.digest, []
+    agent, digest, found = loop.algorithm, loop.algorithm.digest, []
+    agent.update = lambda rows: {}
+    memory = torch.zeros(1, WORLDS, 32)
 
     def watched(rollout, last, progress):
-        memory, values = torch.zeros(1, WORLDS, 32), []
-        for obs in (*rollout.obs, last):
+        nonlocal memory
+        values, wanted = [], []
+        for number, obs in enumerate((*rollout.obs, last)):
             given = agent._normal(obs[None], agent._groups.task_id)
-            outputs, memory = agent.critics.step(given, memory, agent._groups.task_id)
+            outputs, after = agent.critics.step(given, memory, agent._groups.task_id)
+            memory = after if number < 6 else memory  # what comes after is the first step of the next rollout
             values.append(agent.critic.values(outputs, agent._groups.task_id).mean(dim=0)[0])
-        goes_on = (1.0, 1.0, 1.0, 0.0, 1.0, 1.0)  # a whole trial, and half of one
-        wanted.extend(rollout.reward[i] + 0.5 * goes_on[i] * values[i + 1] for i in range(6))
-        return digest(rollout, last, progress)
+        for step in range(6):
+            goes_on = float((6 * len(found) + step) % 4 != 3)  # trials of four steps
+            wanted.append(rollout.reward[step] + 0.5 * goes_on * values[step + 1])
+        rows = digest(rollout, last, progress)
+        found.append((rows["target"].reshape(WORLDS, 6).T, torch.stack(wanted)))
+        return rows
 
     agent.digest = watched
-    target = digested(loop)["target"]
-    assert torch.allclose(target.reshape(WORLDS, 6).T, torch.stack(wanted), atol=1e-5)
+    for _ in range(3 * 6):
+        loop.advance()
+    assert len(found) == 3 and all(torch.allclose(*each, atol=1e-5) for each in found)
+
+
+def test_all_tasks_are_normalised_alike_and_so_is_what_they_pay():
+    loop = loop_of(normalize_obs=True, normalize_obs_steps=EPISODES * WORLDS, minibatches=1, epochs=1)
+    agent, told, shown = loop.algorithm, ARMS + 3, loop.env.obs_mask.shape[1] - ARMS - 3
+    seen, known = [], [*range(shown), shown + ARMS]  # and the reward of the step before
+    act = agent.explore
+    agent.explore = lambda obs, task_id: seen.append(obs.clone()) or act(obs, task_id)
+    for _ in range(2 * EPISODES):
+        loop.advance()
+    early = torch.cat(seen[:EPISODES])[:, known]
+    obs = 5.0 * torch.rand(1, 4, shown + told)
+    normal = agent._normal(obs, torch.tensor([3]))  # a task never met
+    right = (obs[..., known] - early.mean(dim=0)) / early.std(dim=0, correction=0).clamp(min=1e-2)
+    assert torch.allclose(normal[..., known], right.clamp(-10.0, 10.0), atol=1e-4)
+    others = [place for place in range(shown + told) if place not in known]
+    assert torch.equal(normal[..., others], obs[..., others])
 
 
 def test_compiling_is_refused():

@@ -16,6 +16,7 @@ ALGORITHM = {
     "minibatches": 4,
     "memory": 64,
     "entropy_weight": 0.0,
+    "normalize_obs": False,
     "reward_seen": 1.0,
     "actor_learning_rate": 1e-3,
     "critic_learning_rate": 1e-3,

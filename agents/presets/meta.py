@@ -15,8 +15,6 @@ from ..rl2 import RL2, RL2Config
 
 _hidden = ConditioningConfig("hidden")
 _network = NetworkConfig("one_hot", width=256, depth=2, task=_hidden)
-_EPISODE = 500
-"""Steps of an episode of Meta-World."""
 WHOLE = RunConfig(
     agent="rl2",
     slots_per_task=10,
@@ -27,7 +25,10 @@ WHOLE = RunConfig(
         critic=_network,
         memory=256,
         spread="state",
-        rollout_steps=10 * _EPISODE,
+        normalize_obs=True,
+        normalize_obs_steps=300_000,
+        reward_seen=1.0,
+        rollout_steps=500,
         epochs=5,
         minibatches=5,
         gae_lambda=0.97,
@@ -39,7 +40,7 @@ SMALL = replace(
     WHOLE,
     agent="rl2-small",
     steps_per_task=2_500_000,
-    slots_per_task=50,
+    slots_per_task=100,
     trial=TrialConfig(learned=2),
     evaluation=EvaluationConfig(every=0, goals=10, slots_per_task=50),
     algorithm=replace(
@@ -47,9 +48,9 @@ SMALL = replace(
         actor=_small,
         critic=_small,
         memory=64,
-        rollout_steps=2 * _EPISODE,
-        epochs=8,
-        minibatches=2,
+        rollout_steps=100,
+        epochs=4,
+        minibatches=4,
         gamma=0.97,
         gae_lambda=0.95,
         entropy_weight=0.0,
