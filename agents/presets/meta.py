@@ -39,7 +39,7 @@ _small = replace(_network, width=64, depth=1)
 SMALL = replace(
     WHOLE,
     agent="rl2-small",
-    steps_per_task=2_500_000,
+    steps_per_task=1_500_000,
     slots_per_task=100,
     trial=TrialConfig(learned=2),
     evaluation=EvaluationConfig(every=0, goals=10, slots_per_task=50),
@@ -49,6 +49,7 @@ SMALL = replace(
         critic=_small,
         memory=64,
         rollout_steps=100,
+        final_learning_rate=0.1,
         epochs=4,
         minibatches=4,
         gamma=0.97,
