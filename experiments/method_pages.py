@@ -29,7 +29,7 @@ PAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "critics": (("c51", "hl_gauss"), ("hl-gauss-small",)),
     "fairgrad": (("fairgrad",), ("fairgrad-small",)),
     "famo": (("famo",), ("famo-small",)),
-    "fast": ((), ("fast-small",)),
+    "fast": ((), ("fast-small", "fast-small-mt10")),
     "film": (("film",), ("film-small",)),
     "flat-regions": (("flat_regions",), ("flat-regions-small",)),
     "front-ends": (("front_ends",), ("front-ends-small",)),
