@@ -17,6 +17,7 @@ ALGORITHM = {
     "memory": 64,
     "entropy_weight": 0.0,
     "normalize_obs": False,
+    "final_learning_rate": 1.0,
     "reward_seen": 1.0,
     "actor_learning_rate": 1e-3,
     "critic_learning_rate": 1e-3,
