@@ -81,7 +81,8 @@ def _row(suite: str, agent: str, seed: int, goals: str, records: dict[tuple[str,
 PAGE = """# Learning to adapt
 
 Agents that learn to learn on suites that hide the goal. *First*, *last*: success at the end of the first and of the
-last episode for adaptation, of {episodes}; *judged*: of the {judged} episodes after them, with the most likely action.
+last episode for adaptation, of {episodes}, all of which MAML plays with its initial weights; *judged*: of the {judged}
+episodes after them, with the most likely action.
 *Other*: judged in the same way after adapting to another goal of the same task; *none*: with nothing remembered from
 one episode to the next. *Any*: success at any step of the judged episodes; *official*: what Meta-World's own evaluator
 would have reported ([why it is larger](evaluation.md)). *Return*: of the first and of the last episode for adaptation;
