@@ -13,7 +13,15 @@ from mtrl.ranks import Ranks
 from mtrl.runner.experiment import prepare
 
 SMALL = {
-    "rl2-small": {"algorithm": {"rollout_steps": 40, "memory": 8, "actor": {"width": 16}, "critic": {"width": 16}}},
+    "rl2-small": {
+        "algorithm": {
+            "rollout_steps": 40,
+            "memory": 8,
+            "actor": {"width": 16},
+            "critic": {"width": 16},
+            "final_learning_rate": 1.0,  # what falls towards the end of a run is another for a shorter one
+        }
+    },
     "maml-small": {"algorithm": {"outer_episodes": 1}},
     "fine-tuned-small": {"algorithm": {"outer_episodes": 1}},
     "pearl-small": {
