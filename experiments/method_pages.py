@@ -99,7 +99,8 @@ def result_lines(results: Path, presets: tuple[str, ...]) -> list[str]:
         return []
     return [
         "Success on training goals after training, A-eval, one figure a seed; few seeds, so no ranking",
-        "(`python experiments/learning.py`, [runs](../../experiments/results)):",
+        "(`python experiments/learning.py`; of agents that learn to learn after adapting, `experiments/adaptation.py`;",
+        "[runs](../../experiments/results)):",
         "",
         "| preset | suite | steps a task | success | minutes on one CPU core |",
         "|---|---|---|---|---|",

@@ -29,7 +29,8 @@ run ([dashboard](dashboard.md): `mtrl compare experiments/results`).
 A-eval: each of a task's 50 goals is played once, with the most likely action, and what counts is success at any step
 (in brackets: at the last). Every seed's figure is shown, since fewer than five seeds give no interval
 ([why](evaluation.md)). *Worst tenth* is the mean over the worst tenth of the tasks. Time is that of training, without
-evaluations.
+evaluations. Agents that learn to learn play trials, and after training also `mtrl eval RUN --goals heldout`, with
+`--context other` (on other goals) and `--context none` (forgotten) as controls ([learning to adapt](adaptation.md)).
 """
 LEAST_POINTS = 4
 """Of a curve that something can be read off, its start among them."""
