@@ -116,7 +116,7 @@ def test_values_run_on_over_the_episodes_of_a_trial_and_end_with_it():
 def register_tiny_rl2():
     """A small RL2 on a toy task, once in a process."""
     if "tiny-rl2" not in AGENTS:
-        settings = config(rollout_steps=20, memory=8)
+        settings = config(rollout_steps=7, memory=8)  # parts of a trial of 20 steps
         base = AGENTS.get("toy").defaults
         small = dataclasses.replace(base, agent="tiny-rl2", algorithm=settings, trial=TrialConfig(2, 1), warmup_steps=0)
         AGENTS.register("tiny-rl2", AgentPreset("tiny-rl2", small, RL2, "none", "tests"), "small RL2")
