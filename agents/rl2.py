@@ -7,21 +7,23 @@ the episodes of a trial, and nothing runs on from one trial to the next.
 
 import copy
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 
-from mtrl.algorithm import Metrics, Policy, Rows
+from mtrl.algorithm import Explored, Metrics, Policy, Rows
 from mtrl.config import Bounds, TrialConfig, check_bounds
 from mtrl.errors import UserError
 from mtrl.parts.groups import GroupMemory, Groups
 from mtrl.parts.network import Network, Outputs
 from mtrl.rollouts import PerStep, RolloutBuffer
-from mtrl.types import Observations, State
+from mtrl.types import Actions, Observations, State, TaskIds
 from mtrl.vector.trials import REWARD, TOLD
 
 from .advantages import by_task
+from .holding import Holding, decisions_of
 from .memory import WithMemory
 from .meta_checks import refuse_own_parts, refuse_several_processes, refuse_task_codes
 from .ppo import PPO
@@ -37,10 +39,24 @@ class RL2Config(PPOConfig):
     """Units of the memory, of the actor and of the critics each."""
     reward_seen: float = 0.1
     """What the reward of the step before is multiplied with where networks see it, after `normalize_obs`."""
+    hold: int = 1
+    """Steps that an action is repeated for. Memory, `gamma` and `gae_lambda` count decisions, of which there are fewer,
+    and the reward of one is the mean of its steps."""
+    sampled_adaptation: bool = False
+    """Evaluations sample actions in the episodes for adaptation, and take the most likely ones in those after them
+    alone: what is tried by chance may tell more of the goal."""
+    unseen: tuple[str, ...] = ()
+    """Numbers of the environment's observation that networks do not see, by place from 0: `3` or `3-17`. What lies
+    elsewhere for every training goal and has nothing to do with it lets these be learned by heart."""
 
     def training_episodes(self, trial: TrialConfig) -> int:
         """Episodes of a trial in training. Agents that learn to learn have this; trials are made for them."""
         return trial.training
+
+    @property
+    def decisions(self) -> int:
+        """Of every world in a rollout."""
+        return self.rollout_steps // self.hold
 
     def check(self) -> None:
         """See `ActorCriticConfig.check`."""
@@ -52,10 +68,32 @@ class RL2Config(PPOConfig):
                 f"--algorithm.precision {self.precision} would round what is remembered at every step of a trial: "
                 "leave it at float32"
             )
+        places_in(self.unseen)
+        if self.rollout_steps % self.hold:
+            raise UserError(
+                f"--algorithm.rollout-steps {self.rollout_steps} are no whole decisions of {self.hold} steps: give a "
+                "multiple of --algorithm.hold"
+            )
         super().check()
 
 
-_BOUNDS: Bounds = {"memory": (1, 100_000), "reward_seen": (0.0, 1e6)}
+_BOUNDS: Bounds = {"memory": (1, 100_000), "reward_seen": (0.0, 1e6), "hold": (1, 100_000)}
+
+
+def places_in(spans: Sequence[str]) -> list[int]:
+    """Places that `unseen` names.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    places: list[int] = []
+    for span in spans:
+        first, to, last = span.partition("-")
+        last = last if to else first
+        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+            raise UserError(f"--algorithm.unseen {span} names no places of an observation: give 3, say, or 3-17")
+        places.extend(range(int(first), int(last) + 1))
+    return places
 
 
 class RL2(PPO):
@@ -71,6 +109,12 @@ class RL2(PPO):
     """`[env, unit]`, of the worlds that are acted in."""
     _carried: torch.Tensor | None = None
     """`[env, 2 * unit]`, memories of actor and critics before the first step of the rollout."""
+    _adapting: torch.Tensor | None = None
+    """`[env]` bool, where actions are sampled whatever is asked for; None: nowhere."""
+    _late: torch.Tensor | None = None
+    """`[env, flag]`, what was told after the last decision of the newest rollout."""
+    _weights: torch.Tensor
+    """`[obs]`, see `_build_weights`."""
     _judged: torch.Tensor
     """`[env, unit]`, the critics' memory after the last step of the newest rollout."""
 
@@ -78,6 +122,7 @@ class RL2(PPO):
         refuse_several_processes(self.problem, "RL2")
         problem, width = self.problem, self.config.memory
         fan_in = problem.obs_mask.shape[1]
+        self._weights, self._holding = self._build_weights(), Holding(self.config.hold)
         beside = torch.ones((problem.num_tasks, width), dtype=torch.bool, device=problem.obs_mask.device)
         seen = dataclasses.replace(problem, obs_mask=torch.cat([problem.obs_mask, beside], dim=1))
         generator = torch.Generator().manual_seed(seed)
@@ -85,10 +130,23 @@ class RL2(PPO):
         for body, config in zip(bodies, (self.config.actor, self.config.critic), strict=True):
             refuse_own_parts(body, config)
         actor, critics = (
-            WithMemory(body, fan_in, width, self.config.rollout_steps, place, generator).to(problem.device)
+            WithMemory(body, fan_in, width, self.config.decisions, place, generator).to(problem.device)
             for place, body in enumerate(bodies)
         )
         return actor, critics
+
+    def _build_weights(self) -> torch.Tensor:
+        """`[obs]`, what networks see of an observation, and how large."""
+        problem = self.problem
+        shown, places = problem.obs_mask.shape[1] - problem.action_mask.shape[1] - TOLD, places_in(self.config.unseen)
+        if places and max(places) >= shown:
+            raise UserError(
+                f"--algorithm.unseen names place {max(places)} of an observation of {shown} numbers: "
+                f"give 0 to {shown - 1}"
+            )
+        weights = torch.ones(problem.obs_mask.shape[1], device=problem.device)
+        weights[places], weights[REWARD] = 0.0, self.config.reward_seen
+        return weights
 
     def _build_normalizer(self) -> ObsNormalizer:
         """Normalises what environments show and pay by all tasks together, which tells nothing of the task."""
@@ -98,9 +156,7 @@ class RL2(PPO):
         return ObsNormalizer(mask, self._ranks)
 
     def _normal(self, obs: torch.Tensor, task_id: torch.Tensor) -> torch.Tensor:
-        seen = super()._normal(obs, torch.zeros_like(task_id)).clone()
-        seen[..., REWARD] *= self.config.reward_seen
-        return seen
+        return super()._normal(obs, torch.zeros_like(task_id)) * self._weights
 
     def _act_outputs(self, obs: Observations, groups: Groups) -> tuple[torch.Tensor, torch.Tensor]:
         task_id = groups.task_id.clamp(max=self.problem.num_tasks - 1)  # tasks never met may be more
@@ -122,9 +178,35 @@ class RL2(PPO):
             "with memory"
         )
 
+    @torch.no_grad()
+    def act(self, obs: Observations, task_id: TaskIds, *, mode: bool) -> Actions:
+        """See `Algorithm.act`."""
+
+        def decide(seen: Observations) -> Explored:
+            groups = self._memory.of(task_id)
+            outputs, mask = self._act_outputs(seen, groups)
+            action = self._likeliest(outputs, mask, groups) if mode else self._drawn(outputs, mask, groups, len(seen))
+            if mode and self._adapting is not None:
+                drawn = self._drawn(outputs, mask, groups, len(seen))
+                action = torch.where(self._adapting.unsqueeze(1), drawn, action)
+            return Explored(action, action, torch.zeros(len(seen), device=seen.device))
+
+        return self._holding(obs, decide).action
+
+    def adapts(self, mask: torch.Tensor) -> None:
+        """See `Policy`: there actions are sampled, if they are to be."""
+        self._adapting = mask if self.config.sampled_adaptation else None
+
+    @torch.no_grad()
+    def explore(self, obs: Observations, task_id: TaskIds) -> Explored:
+        """See `OnPolicyAlgorithm.explore`."""
+        explore = super().explore
+        return self._holding(obs, lambda seen: explore(seen, task_id))
+
     def player(self) -> Policy:
         """See `Algorithm.player`: the same networks with a memory of other worlds."""
         other = copy.copy(self)
+        other._holding, other._adapting = Holding(self.config.hold), None
         other._remembered, other._carried, other._memory = None, None, GroupMemory()
         return other
 
@@ -135,7 +217,7 @@ class RL2(PPO):
         Raises:
             UserError: There are too few worlds.
         """
-        steps, worlds = self.config.rollout_steps, len(last_obs) // self.problem.num_tasks
+        steps, worlds = self.config.decisions, len(last_obs) // self.problem.num_tasks
         if worlds < self.minibatches:
             raise UserError(
                 f"{worlds} worlds a task in this process cannot be divided into --algorithm.minibatches "
@@ -143,6 +225,7 @@ class RL2(PPO):
             )
         if self._carried is None:
             self._carried = torch.zeros((len(last_obs), 2 * self.config.memory), device=last_obs.device)
+        rollout, last_obs, self._late = decisions_of(rollout, last_obs, self._late, self.config.hold)
         critics = self._carried[:, self.config.memory :]
         rows = super().digest(rollout, last_obs, progress)
         if self.config.baseline == "linear":
@@ -176,16 +259,21 @@ class RL2(PPO):
     def get_state(self) -> State:
         """See `PPO.get_state`; what is remembered of the trials that go on, too."""
         now, before = (None if memory is None else memory.cpu().clone() for memory in (self._remembered, self._carried))
-        return {**super().get_state(), "memory": now, "carried": before}
+        late = None if self._late is None else self._late.cpu().clone()
+        held = {"holding": self._holding.get_state(), "late": late}
+        return {**super().get_state(), **held, "memory": now, "carried": before}
 
     def set_state(self, state: State) -> None:
         """See `PPO.set_state`."""
         self._remembered, self._carried = (
             None if memory is None else memory.to(self.problem.device) for memory in (state["memory"], state["carried"])
         )
+        self._holding.set_state(state["holding"], self.problem.device)
+        self._late = None if state["late"] is None else state["late"].to(self.problem.device)
         super().set_state(state)
 
     def begin_elsewhere(self) -> None:
         """See `Algorithm.begin_elsewhere`."""
-        self._remembered = self._carried = None
+        self._remembered = self._carried = self._late = None
+        self._holding = Holding(self.config.hold)
         super().begin_elsewhere()

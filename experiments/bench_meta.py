@@ -2,13 +2,15 @@
 
     python experiments/bench_meta.py
 
-On the native engine: steps a second of the worlds of one task alone, and in trials, with the same actions in turn. Then
-the outer step of MAML over all its worlds in one batch, and the same computed world by world; and the gradient of RL2
-through short and long trials.
+On the native engine: steps a second of the worlds of one task alone, and in trials, with the same actions in turn: one
+step right after the other, and with a small policy that looks at every step, as where an agent acts. Then the outer
+step of MAML over all its worlds in one batch, and the same computed world by world; and the gradient of RL2 through
+short and long trials.
 """
 
 import argparse
 import dataclasses
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -32,15 +34,16 @@ TURNS, STEPS = 51, 50
 """Of trials and plain episodes: many short turns, since physics get faster and slower with what the arms do."""
 
 
-def steps_a_second(env: TaskVectorEnv, actions: torch.Tensor) -> float:
-    """Of all worlds together, over one round."""
+@torch.no_grad()
+def steps_a_second(env: TaskVectorEnv, actions: torch.Tensor, look: Callable[[torch.Tensor], torch.Tensor]) -> float:
+    """Of all worlds together, over one round in which `look` is called with what every step shows."""
     began = time.perf_counter()
     for action in actions:
-        env.step(action)
+        look(env.step(action)[0])
     return len(actions) * env.num_envs / (time.perf_counter() - began)
 
 
-def compare_trials(task: str, worlds: int, episodes: int) -> tuple[float, float, float]:
+def compare_trials(task: str, worlds: int, episodes: int, acting: bool) -> tuple[float, float, float]:
     """Steps a second alone and in trials, and their ratio: medians over turns."""
     goals, _ = make_goal_sets([TASKS.get(task)], 50, 42)
     build = lambda: make_vector_env([task], goal_set=goals, slots_per_task=worlds, goal_visible=False)  # noqa: E731
@@ -48,12 +51,15 @@ def compare_trials(task: str, worlds: int, episodes: int) -> tuple[float, float,
     plain.reset(seed=0, options={"schedule": ResampleGoals([50] * worlds, 0, episodes)})
     trials.reset(seed=0)
     shape = (STEPS, worlds, plain.action_mask.shape[1])
+    shown, activation = plain.obs_mask.shape[1], torch.nn.Tanh()
+    policy = torch.nn.Sequential(torch.nn.Linear(shown, 256), activation, torch.nn.Linear(256, 256), activation)
+    look = (lambda obs: policy(obs[:, :shown])) if acting else (lambda obs: obs)  # equally long for both
     found: dict[str, list[float]] = {"plain": [], "trials": []}
     for number in range(TURNS):
         actions = 2.0 * torch.rand(shape, generator=torch.Generator().manual_seed(number)) - 1.0
         turn = [("plain", plain), ("trials", trials)]
         for name, env in turn if number % 2 else reversed(turn):
-            found[name].append(steps_a_second(env, actions))
+            found[name].append(steps_a_second(env, actions, look))
     ratio = statistics.median(b / a for a, b in zip(found["plain"], found["trials"], strict=True))
     return statistics.median(found["plain"]), statistics.median(found["trials"]), ratio
 
@@ -122,11 +128,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[60, 500], help="of a world in a meta-update")
     parser.add_argument("--trial-steps", type=int, nargs="+", default=[100, 500, 5000], help="back through a memory")
     options = parser.parse_args()
-    for worlds in options.worlds:
-        plain, trials, ratio = compare_trials(options.task, worlds, options.episodes)
+    for worlds, acting in itertools.product(options.worlds, (False, True)):
+        plain, trials, ratio = compare_trials(options.task, worlds, options.episodes, acting)
         a_second = trials / (options.episodes * TASKS.get(options.task).horizon)
+        title = f"{options.task}, {worlds} worlds{', a policy in between' if acting else ''}"
         print(
-            f"{options.task}, {worlds} worlds: {plain:,.0f} steps/s alone, {trials:,.0f} in trials "
+            f"{title}: {plain:,.0f} steps/s alone, {trials:,.0f} in trials "
             f"({ratio:.3f} of it; {a_second:.2f} trials of {options.episodes} episodes a second)"
         )
     for steps in options.steps:

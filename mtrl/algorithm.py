@@ -101,7 +101,8 @@ Metrics = dict[str, torch.Tensor]
 class Policy(Protocol):
     """What evaluation and video need of an agent.
 
-    One that knows for how long it was trained may tell so (`steps_per_task`), for the evaluation's record.
+    One that knows for how long it was trained may tell so (`steps_per_task`), for the evaluation's record. One that
+    acts otherwise while it adapts may have `adapts`, which is told before each step where it is to, `[env]` bool.
     """
 
     def act(self, obs: Observations, task_id: TaskIds, *, mode: bool) -> Actions:

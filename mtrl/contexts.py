@@ -48,6 +48,7 @@ class Forgetful:
 
     def __init__(self, policy: Policy, env: TaskVectorEnv) -> None:
         self._policy, self._actions = policy, env.action_mask.shape[1]
+        self.adapts = getattr(policy, "adapts", None)
 
     def begin_episodes(self, mask: torch.Tensor) -> None:
         """See `Policy.begin_episodes`."""

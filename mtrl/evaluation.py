@@ -299,13 +299,18 @@ def evaluate(
     obs, info = env.reset(seed=EVALUATION_SEED, options={"schedule": schedule})
     begun, running = info["active"], RunningEpisodes(env)
     episodes: list[Episode] = []
+    note, number = getattr(policy, "adapts", None) if env.adapting else None, torch.zeros_like(env.task_id)
     while len(episodes) < total:
         policy.begin_episodes(begun)
+        if note is not None:
+            note(number < env.adapting)
         obs, reward, _, _, step_info = env.step(policy.act(obs, env.task_id, mode=mode))
         episodes += running.add(reward, step_info)
         if not running.unreported and len(episodes) < total and not bool(step_info["active"].any()):
             raise RuntimeError(f"the environment went idle after {len(episodes)} of {total} episodes")
         begun = step_info["final_mask"]
+        if note is not None:
+            number = (number + step_info.get("episode_mask", begun)).masked_fill(begun, 0)
         if on_step is not None:
             on_step()
     names = tuple(task.name for task in env.tasks)

@@ -1,5 +1,7 @@
 """Rollouts on the device for on-policy learning: storage over time of all worlds, and advantages computed from it."""
 
+import copy
+
 import torch
 from jaxtyping import Bool, Float32
 
@@ -119,6 +121,24 @@ class RolloutBuffer:
         place, there = self._final.find(self._end, world)
         at_end = torch.where(there, final_value.flatten()[place], value)
         return torch.where(self.ended, at_end, following)
+
+    def every(self, steps: int) -> "RolloutBuffer":
+        """A copy in which so many steps are one, of a complete rollout.
+
+        A step of it is seen, done and drawn as the first of those was; its reward is their mean, and an episode ends
+        with it, terminated or truncated, where one ended with any.
+
+        Args:
+            steps: That become one; they divide the steps of the rollout.
+        """
+        together = copy.copy(self)
+        for name in ("obs", "action", "log_prob", "age"):
+            setattr(together, name, getattr(self, name)[::steps].clone())
+        together.reward = self.reward.unflatten(0, (-1, steps)).mean(dim=1)
+        together.terminated = self.terminated.unflatten(0, (-1, steps)).any(dim=1)
+        together._end = self._end.unflatten(0, (-1, steps)).amax(dim=1)
+        together._steps = together._filled = self._filled // steps
+        return together
 
     def clear(self) -> None:
         """Makes room for the next rollout."""

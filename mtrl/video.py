@@ -161,11 +161,14 @@ def _frames(
     ids, begun = torch.tensor([task_id], device=stage.device), torch.ones(1, dtype=torch.bool, device=stage.device)
     beside = max(other.action_dim for other in stage.tasks) - task.action_dim
     told = torch.zeros(1, task.action_dim + beside + TOLD, device=stage.device)
+    note = getattr(policy, "adapts", None)
     for episode, goal in enumerate(goals):
         obs, _ = env.reset(seed=episode, options={"goal": stage.goal_set.rows[task_id][goal]})
         if episode % max(1, stage.trial_episodes) == 0:
             policy.begin_episodes(begun)
             told = told_first(torch.zeros_like(told), begun)
+        if stage.trial_episodes and note is not None:
+            note(begun & (episode % stage.trial_episodes < stage.trial_episodes - 1))
         solved, ended, step = False, False, 0
         yield _image(env, task.name, solved)
         while not ended:

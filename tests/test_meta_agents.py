@@ -16,6 +16,7 @@ SMALL = {
     "rl2-small": {
         "algorithm": {
             "rollout_steps": 40,
+            "minibatches": 2,
             "memory": 8,
             "actor": {"width": 16},
             "critic": {"width": 16},

@@ -76,19 +76,39 @@ def test_the_best_strategy_is_found_and_kept_in_evaluation():
     assert abs(blind.success_end - 1 / ARMS) < 0.25
 
 
-@pytest.mark.parametrize("steps", [12, 3, 5])
-def test_what_is_learned_from_is_what_was_done(steps):
-    # Three trials of four steps a rollout, or parts of them with what was remembered before.
-    loop = loop_of(arms(4), rollout_steps=steps, minibatches=1, epochs=1)
+@pytest.mark.parametrize(("steps", "hold"), [(12, 1), (3, 1), (5, 1), (12, 2), (9, 3), (5, 5), (10, 5)])
+def test_what_is_learned_from_is_what_was_done(steps, hold):
+    # Trials of four steps; rollouts are some of them, or parts with what was remembered before. A decision may stand
+    # for steps of two trials, and is told at the next one that a trial began.
+    loop = loop_of(arms(4), rollout_steps=steps, minibatches=1, epochs=1, hold=hold)
     reports, digests = [], []
     update, digest = loop.algorithm.update, loop.algorithm.digest
     loop.algorithm.update = lambda rows: reports.append(update(rows)) or reports[-1]
     loop.algorithm.digest = lambda *given: digests.append(digest(*given)) or digests[-1]
     for _ in range(4 * steps):
         loop.advance()
-    assert [tuple(rows["action"].shape) for rows in digests] == [(1, WORLDS, steps, ARMS)] * 4
+    assert [tuple(rows["action"].shape) for rows in digests] == [(1, WORLDS, steps // hold, ARMS)] * 4
     for report in reports:  # each update is the first after its rollout, so the policy is the one that acted
         assert abs(float(report["kl"])) < 1e-6 and float(report["clipped"]) == 0.0
+
+
+def test_decisions_stand_for_some_steps_and_miss_nothing_that_is_told():
+    loop = loop_of(arms(4), rollout_steps=12, minibatches=1, epochs=1, hold=3)
+    done, rows = [], []
+    step, digest = loop.env.step_async, loop.algorithm.digest
+    loop.env.step_async = lambda actions: done.append(actions.clone()) or step(actions)
+    loop.algorithm.digest = lambda *given: rows.append(digest(*given)) or rows[-1]
+    for _ in range(24):
+        loop.advance()
+    actions = torch.stack(done).unflatten(0, (8, 3))
+    assert torch.equal(actions, actions[:, :1].expand_as(actions))
+    assert not torch.equal(actions[1:, 0], actions[:-1, 0])
+    # Trials begin at every fourth step, decisions are made at every third: since the one before, a trial has begun at
+    # all of them but those at steps 3 and 15.
+    shown = loop.env.obs_mask.shape[1]
+    for found in rows:
+        assert torch.equal(found["obs"][0, 0, :, shown - 1], torch.tensor([1.0, 0.0, 1.0, 1.0]))
+        assert found["obs"][0, 0, 1:, shown - 2].eq(1.0).all()  # episodes of one step end all the time
 
 
 def digested(loop):
@@ -113,24 +133,42 @@ def test_values_run_on_over_the_episodes_of_a_trial_and_end_with_it():
         assert ((told[..., 3] - told[..., 3].round()).abs() < 1e-5).all()  # the last reward alone: 0 or 1
 
 
-def register_tiny_rl2():
+def register_tiny_rl2(hold=1):
     """A small RL2 on a toy task, once in a process."""
-    if "tiny-rl2" not in AGENTS:
-        settings = config(rollout_steps=7, memory=8)  # parts of a trial of 20 steps
+    name = f"tiny-rl2-{hold}" if hold > 1 else "tiny-rl2"
+    if name not in AGENTS:
+        settings = config(rollout_steps=7, memory=8, hold=hold)  # parts of a trial of 20 steps
         base = AGENTS.get("toy").defaults
-        small = dataclasses.replace(base, agent="tiny-rl2", algorithm=settings, trial=TrialConfig(2, 1), warmup_steps=0)
-        AGENTS.register("tiny-rl2", AgentPreset("tiny-rl2", small, RL2, "none", "tests"), "small RL2")
+        small = dataclasses.replace(base, agent=name, algorithm=settings, trial=TrialConfig(2, 1), warmup_steps=0)
+        AGENTS.register(name, AgentPreset(name, small, RL2, "none", "tests"), "small RL2")
+    return name
 
 
-def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path):
+@pytest.mark.parametrize("sampled", [False, True])
+def test_where_it_adapts_it_samples_if_it_is_to(monkeypatch, sampled):
+    agent = loop_of(arms(), sampled_adaptation=sampled).algorithm
+    player, other, obs = agent.player(), agent.player(), arms().reset(seed=0)[0]
+    ids, half = torch.zeros(WORLDS, dtype=torch.int64), torch.arange(WORLDS) < WORLDS // 2
+    player.adapts(half)
+    actions, best = player.act(obs, ids, mode=True), other.act(obs, ids, mode=True)
+    assert torch.equal(actions[~half], best[~half])
+    assert torch.equal(actions[half], best[half]) == (not sampled)
+    told = []
+    monkeypatch.setattr(RL2, "adapts", lambda self, mask: told.append(mask))
+    evaluate(agent.player(), arms(3, adapting=2), goals=WORLDS)
+    assert torch.stack(told).long().T.unique(dim=0).tolist() == [[1, 1, 0]]  # episodes are of one step
+
+
+@pytest.mark.parametrize("hold", [1, 7])
+def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path, hold):
     tiny_config(tmp_path)  # registers the toys
-    register_tiny_rl2()
-    whole = mtrl.train("ML1:dot-a-v0", "tiny-rl2", run_folder=str(tmp_path / "whole"), steps_per_task=200)
-    short = mtrl.train("ML1:dot-a-v0", "tiny-rl2", run_folder=str(tmp_path / "short"), steps_per_task=92)
+    name = register_tiny_rl2(hold)
+    whole = mtrl.train("ML1:dot-a-v0", name, run_folder=str(tmp_path / "whole"), steps_per_task=200)
+    short = mtrl.train("ML1:dot-a-v0", name, run_folder=str(tmp_path / "short"), steps_per_task=92)
     longer = short.resume(200)
     quiet = mtrl.train(
         "ML1:dot-a-v0",
-        "tiny-rl2",
+        name,
         run_folder=str(tmp_path / "quiet"),
         steps_per_task=200,
         evaluation={"every": 0, "final": False},
@@ -145,7 +183,7 @@ def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path):
     assert len(last["summary"]["adaptation"]) == 3
     assert {episode.get("number", 0) for episode in last["episodes"]} == {0, 1, 2}
     assert whole.evaluate(goals="heldout", count=2).label(200).startswith("A-heldout after 2 episodes")
-    assert "tiny-rl2" in mtrl.compare(tmp_path, tmp_path / "page.html").read_text()
+    assert name in mtrl.compare(tmp_path, tmp_path / "page.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -155,11 +193,30 @@ def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path):
         ({"critic": dataclasses.replace(NETWORK, name="multi_head")}, "parts of each task's own"),
         ({"memory": 0}, "memory"),
         ({"precision": "bfloat16"}, "leave it at float32"),
+        ({"hold": 0}, "hold"),
+        ({"hold": 3}, "rollout-steps 10 are no whole decisions"),
+        ({"unseen": ("3-",)}, "unseen 3- names no places"),
+        ({"unseen": ("0", "1-0")}, "unseen 1-0 names no places"),
+        ({"unseen": ("0-1",)}, "place 1 of an observation of 1 numbers"),
     ],
 )
 def test_what_cannot_learn_to_learn_is_refused(changes, message):
     with pytest.raises(UserError, match=message):
         loop_of(**changes)
+
+
+@pytest.mark.parametrize(("unseen", "same"), [((), False), (("0",), True), (("0-0",), True)])
+def test_what_networks_do_not_see_changes_nothing(unseen, same):
+    loop = loop_of(unseen=unseen, normalize_obs=True)
+    agent, digest, rows = loop.algorithm, loop.algorithm.digest, []
+    agent.digest = lambda *given: rows.append(digest(*given)) or rows[-1]
+    for _ in range(EPISODES):
+        loop.advance()
+    assert not rows[0]["obs"][..., 1 : 1 + ARMS].eq(0.0).all()
+    first = loop.env.reset(seed=0)[0][:1].repeat(2, 1)
+    first[1, 0] += 3.0
+    actions = agent.player().act(first, torch.zeros(2, dtype=torch.int64), mode=True)
+    assert torch.equal(actions[0], actions[1]) == same
 
 
 def test_sizes_that_do_not_fit_are_named():

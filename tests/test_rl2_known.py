@@ -18,6 +18,8 @@ ALGORITHM = {
     "entropy_weight": 0.0,
     "normalize_obs": False,
     "final_learning_rate": 1.0,
+    "hold": 1,
+    "scale": {"name": "none"},
     "reward_seen": 1.0,
     "actor_learning_rate": 1e-3,
     "critic_learning_rate": 1e-3,

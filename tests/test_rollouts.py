@@ -107,6 +107,24 @@ def test_where_too_many_episodes_end_the_value_before_stands_in():
     assert ends.tolist() == pytest.approx([0.3, 0.7, 1.1, 1.5, 1.9, 2.3, 2.725, 3.125])
 
 
+def test_some_steps_become_one():
+    buffer = RolloutBuffer(20, 3, 2, 1, CPU, shortest_episode=4)
+    filled(buffer, 20, 5)
+    few = buffer.every(4)
+    for name in ("obs", "action", "log_prob", "age"):
+        assert torch.equal(getattr(few, name), getattr(buffer, name)[[0, 4, 8, 12, 16]])
+    for row in range(5):
+        steps = slice(4 * row, 4 * row + 4)
+        assert torch.allclose(few.reward[row], buffer.reward[steps].mean(dim=0))
+        assert torch.equal(few.ended[row], buffer.ended[steps].any(dim=0))
+        assert torch.equal(few.terminated[row], buffer.terminated[steps].any(dim=0))
+    # Episodes of world 0 end with steps 4, 9, 14 and 19; nothing ends in the first row, so the next one follows.
+    following = few.next_values(few.obs[..., 0] / 10, torch.full((3,), 2.0), few.final_obs[..., 0] / 10)[:, 0]
+    assert following.tolist() == pytest.approx([0.4, 0.425, 0.925, 1.425, 1.925])
+    few.obs.zero_()
+    assert few.full and buffer.full and buffer.obs[1:].ne(0.0).all()
+
+
 def test_a_complete_rollout_takes_no_more():
     buffer = RolloutBuffer(4, 3, 2, 1, CPU, shortest_episode=500)
     filled(buffer, 4, 9)

@@ -149,16 +149,22 @@ class Trials(TaskVectorEnv):
         """See `TaskVectorEnv.step_wait`."""
         obs, reward, _, _, info = self._env.step_wait()
         ended, number = info["final_mask"], self._episode.clone()
-        over = ended & (number == self.trial_episodes - 1)
-        before = told_of(self._action, reward, ended) * info["active"].unsqueeze(1)
-        final = torch.cat([info["final_obs"], before], dim=1)
-        self._before = told_first(before, over)
-        self._episode = (number + ended.to(torch.int64)).masked_fill_(over, 0)
-        whole = self._whole(obs)
+        self._before = told_of(self._action, reward, ended).mul_(info["active"].unsqueeze(1))
+        final = torch.cat([info["final_obs"], self._before], dim=1)
+        if (
+            self.device.type == "cpu" and not ended.any()
+        ):  # nearly always; a device is not asked, for the host would wait
+            over, whole = ended.clone(), final.clone()
+        else:
+            over = ended & (number == self.trial_episodes - 1)
+            self._before = told_first(self._before, over)
+            self._episode = (number + ended).masked_fill_(over, 0)
+            whole = self._whole(obs)
+            final = torch.where(over.unsqueeze(1), final, whole)
         told: TrialInfo = {
             **info,
             "final_mask": over,
-            "final_obs": torch.where(over.unsqueeze(1), final, whole),
+            "final_obs": final,
             "episode_mask": ended,
             "episode": number,
         }
