@@ -7,6 +7,7 @@ from toy_envs import toy_goals, toy_task
 
 from mtrl.errors import UserError
 from mtrl.goals import INACTIVE, EachGoalOnce, ResampleGoals
+from mtrl.runner.loop import EpisodeStatistics
 from mtrl.vector.trials import Trials
 
 FIRST = toy_task("first", horizon=3)
@@ -105,6 +106,29 @@ def test_each_goal_has_one_trial_in_an_evaluation():
         idle = torch.tensor([goal == INACTIVE for goal in info["goal_index"].tolist()])
         assert (obs[idle][:, 4:-1] == 0).all()
     assert sorted(played) == [(goal, number) for goal in range(counts[0]) for number in range(EPISODES)]
+
+
+def test_episodes_to_adapt_in_are_counted_apart():
+    env = Trials(inner((FIRST,)), 3, 2)
+    statistics, sums = EpisodeStatistics(env), torch.zeros(SLOTS)
+    found = {True: [], False: []}
+    env.reset(seed=0)
+    for step, action in enumerate(actions(2 * 3 * 3, env)):  # two trials of three episodes of three steps
+        _, reward, _, _, info = env.step(action)
+        statistics.add(reward, info)
+        sums += reward
+        if step % 3 == 2:
+            found[step // 3 % 3 < 2] += sums.tolist()
+            sums.zero_()
+        if step == 10:
+            state = statistics.get_state()
+            statistics = EpisodeStatistics(env)
+            statistics.set_state(state)
+    metrics = statistics.metrics()
+    assert len(found[True]) == 2 * len(found[False]) == 8
+    assert metrics["train/return"] == pytest.approx(sum(found[False]) / 4, rel=1e-5)
+    assert metrics["train/adapting/return"] == pytest.approx(sum(found[True]) / 8, rel=1e-5)
+    assert 0.0 <= metrics["train/adapting/success"] <= 1.0
 
 
 def test_it_goes_on_exactly():

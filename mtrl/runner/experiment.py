@@ -112,8 +112,11 @@ class Experiment:
 
     def build_env(self, goals: GoalSet, slots_per_task: int) -> TaskVectorEnv:
         """Slots of the tasks that the goals belong to, for training."""
-        env = self._build_episodes(goals, slots_per_task)
-        return Trials(env, self.config.algorithm.training_episodes(self.config.trial)) if self.in_trials else env
+        env, trial = self._build_episodes(goals, slots_per_task), self.config.trial
+        if not self.in_trials:
+            return env
+        episodes = self.config.algorithm.training_episodes(trial)
+        return Trials(env, episodes, trial.training if episodes > trial.training else 0)
 
     def build_evaluation_env(self, goals: GoalSet, slots_per_task: int) -> TaskVectorEnv:
         """The same for evaluations: trials are followed by episodes that count."""

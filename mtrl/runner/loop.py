@@ -18,6 +18,8 @@ STREAM = 1
 """Which of the random streams under the run's seed is the training loop's; agents use the seed itself."""
 FOLLOWED = 64
 """At least so many steps lie between two looks of the agent at how its tasks do."""
+Recent = dict[str, deque[tuple[int, float]]]
+"""Success and return of a task's last episodes, by task."""
 WINDOW = 20
 """Training episodes of each task that success and return are averaged over."""
 
@@ -31,13 +33,16 @@ def stream_seed(seed: int, ranks: Ranks) -> int:
 class EpisodeStatistics:
     """Success (at any step) and return of the last episodes of every task.
 
+    In trials whose first episodes are there to adapt in, those are counted apart.
+
     Args:
         env: The training environment.
     """
 
     def __init__(self, env: TaskVectorEnv) -> None:
         self._env, self._running = env, RunningEpisodes(env)
-        self._recent: dict[str, deque[tuple[int, float]]] = {task.name: deque(maxlen=WINDOW) for task in env.tasks}
+        self._recent: Recent = {task.name: deque(maxlen=WINDOW) for task in env.tasks}
+        self._adapting: Recent = {task.name: deque(maxlen=WINDOW) for task in env.tasks}
 
     def add(self, reward: Rewards, info: StepInfo) -> None:
         """Takes in one step; what ended with it may be looked at later (`TaskVectorEnv.report_every`)."""
@@ -45,7 +50,8 @@ class EpisodeStatistics:
 
     def _take(self, episodes: list[Episode]) -> None:
         for episode in episodes:
-            self._recent[episode.task].append((episode.success_any, episode.return_))
+            counted = self._adapting if episode.number < self._env.adapting else self._recent
+            counted[episode.task].append((episode.success_any, episode.return_))
 
     def drop_running(self) -> None:
         """Forgets the episodes that are under way: all worlds begin others."""
@@ -55,35 +61,43 @@ class EpisodeStatistics:
     def metrics(self) -> dict[str, float]:
         """`train/success` and `train/return`, as means over tasks and for each task; NaN before the first episode.
 
-        `train/faults` counts the episodes that were cut short because their physics failed.
+        `train/faults` counts the episodes that were cut short because their physics failed; `train/adapting/success`
+        and `train/adapting/return` are means over tasks.
         """
         self._take(self._running.collect())
         result = {"train/faults": float(self._env.faults.sum())}
-        for name, column in (("train/success", 0), ("train/return", 1)):
-            of_task = dict(zip(self._recent, self._means(column), strict=True))
-            result[name] = sum(of_task.values()) / len(of_task)
-            result |= {f"{name}/{task}": value for task, value in of_task.items()}
+        for name, column in (("success", 0), ("return", 1)):
+            of_task = dict(zip(self._recent, _means(self._recent, column), strict=True))
+            result[f"train/{name}"] = sum(of_task.values()) / len(of_task)
+            result |= {f"train/{name}/{task}": value for task, value in of_task.items()}
+            if self._env.adapting:
+                result[f"train/adapting/{name}"] = sum(_means(self._adapting, column)) / len(of_task)
         return result
 
     def success(self) -> torch.Tensor:
         """`[task]`, success of the last episodes as far as they were looked at; NaN before the first."""
-        return torch.tensor(self._means(0), device=self._env.device)
-
-    def _means(self, column: int) -> list[float]:
-        """Of each task's last episodes: success (0) or return (1)."""
-        return [sum(row[column] for row in rows) / len(rows) if rows else math.nan for rows in self._recent.values()]
+        return torch.tensor(_means(self._recent, 0), device=self._env.device)
 
     def get_state(self) -> State:
         """All that is needed to go on."""
         self._take(self._running.collect())
-        recent = {task: [list(row) for row in rows] for task, rows in self._recent.items()}
-        return {"running": self._running.get_state(), "recent": recent}
+        recent, adapting = (
+            {task: [list(row) for row in rows] for task, rows in counted.items()}
+            for counted in (self._recent, self._adapting)
+        )
+        return {"running": self._running.get_state(), "recent": recent, "adapting": adapting}
 
     def set_state(self, state: State) -> None:
         """Goes on from a state."""
         self._running.set_state(state["running"])
-        for task, rows in state["recent"].items():
-            self._recent[task] = deque([(int(s), float(r)) for s, r in rows], maxlen=WINDOW)
+        for counted, saved in ((self._recent, state["recent"]), (self._adapting, state["adapting"])):
+            for task, rows in saved.items():
+                counted[task] = deque([(int(s), float(r)) for s, r in rows], maxlen=WINDOW)
+
+
+def _means(recent: Recent, column: int) -> list[float]:
+    """Of each task's last episodes: success (0) or return (1)."""
+    return [sum(row[column] for row in rows) / len(rows) if rows else math.nan for rows in recent.values()]
 
 
 class TrainingLoop(abc.ABC):
