@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from learning import RESULTS, Job, place, run_all
+from transfer import SETTINGS, settings_of
 
 from mtrl import api
 from mtrl.contexts import Context
@@ -78,18 +79,33 @@ def _row(suite: str, agent: str, seed: int, goals: str, records: dict[tuple[str,
     return f"| {suite} | `{agent}` | {seed} | {goals} | {' | '.join(cells + others)} | {official} | {returns} |"
 
 
+def commands(results: Path, suites: Sequence[str], agents: Sequence[str], seeds: Sequence[int]) -> Iterator[str]:
+    """What makes the rows: one line for each suite, agent and settings other than the preset's."""
+    for suite, agent in itertools.product(suites, agents):
+        made: dict[tuple[str, ...], list[int]] = {}
+        for seed in seeds:
+            folder = results / place(suite, agent, seed)
+            if (folder / "DONE").exists():
+                config = json.loads((folder / "config.json").read_text())["config"]
+                made.setdefault(settings_of(config, ("steps_per_task", "trial", *SETTINGS)), []).append(seed)
+        for words, own in made.items():
+            line = f"python experiments/adaptation.py {suite} --agents {agent} --seeds {' '.join(map(str, own))}"
+            yield " ".join([line, *(("--options", *words) if words else ())])
+
+
 PAGE = """# Learning to adapt
 
 Agents that learn to learn on suites that hide the goal. *First*, *last*: success at the end of the first and of the
-last episode for adaptation, of {episodes}, all of which MAML plays with its initial weights; *judged*: of the {judged}
-episodes after them, with the most likely action.
+last episode for adaptation, of {episodes}, all of which MAML plays with its initial weights and sampled actions, as
+does an agent with `--algorithm.sampled-adaptation`; *judged*: of the {judged} episodes after them, with the most likely
+action.
 *Other*: judged in the same way after adapting to another goal of the same task; *none*: with nothing remembered from
 one episode to the next. *Any*: success at any step of the judged episodes; *official*: what Meta-World's own evaluator
 would have reported ([why it is larger](evaluation.md)). *Return*: of the first and of the last episode for adaptation;
 it also tells how fast an agent finds its goal within an episode. Goals: `train` those of the training; `heldout`
 others of the same tasks; `test` tasks never trained on. Few seeds, so no ranking.
 
-    {command}
+{commands}
 
 | suite | agent | seed | goals | first | last | judged | other | none | any | official | return, first | last |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|
@@ -121,9 +137,9 @@ def main() -> None:
     found = "\n".join(rows(options.results, options.suites, options.agents, options.seeds))
     print(found)
     if options.output:
-        command = f"python experiments/adaptation.py {' '.join(sys.argv[1:])}"
-        sizes = {"episodes": TRIAL[1], "judged": TRIAL[3]}
-        options.output.write_text(PAGE.format(rows=found, command=command, **sizes))
+        made = commands(options.results, options.suites, options.agents, options.seeds)
+        filled = {"rows": found, "commands": "\n".join(f"    {line}" for line in made)}
+        options.output.write_text(PAGE.format(**filled, episodes=TRIAL[1], judged=TRIAL[3]))
     for job in failed:
         print(f"error: {job.title} failed, see {job.log}", file=sys.stderr)
     sys.exit(bool(failed))

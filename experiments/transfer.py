@@ -44,13 +44,13 @@ def words_of(mode: str, source: str, steps: int) -> tuple[str, ...]:
     return tuple(words)
 
 
-def settings_of(config: dict[str, Any]) -> tuple[str, ...]:
-    """Options that make a run's settings of its preset's: what the algorithm and the replay ratio differ in."""
+SETTINGS = ("algorithm", "updates_per_step", "warmup_steps", "slots_per_task")
+
+
+def settings_of(config: dict[str, Any], fields: Sequence[str] = SETTINGS) -> tuple[str, ...]:
+    """Options that make a run's settings of its preset's: what these fields differ in."""
     defaults = to_dict(AGENTS.get(str(config["agent"])).defaults)
-    words: list[str] = []
-    for name in ("algorithm", "updates_per_step", "warmup_steps", "slots_per_task"):
-        words += _differences(config[name], defaults[name], name)
-    return tuple(words)
+    return tuple(word for name in fields for word in _differences(config[name], defaults[name], name))
 
 
 def _differences(here: Any, there: Any, name: str) -> list[str]:
