@@ -90,7 +90,7 @@ class EpisodeStatistics:
     def set_state(self, state: State) -> None:
         """Goes on from a state."""
         self._running.set_state(state["running"])
-        for counted, saved in ((self._recent, state["recent"]), (self._adapting, state["adapting"])):
+        for counted, saved in ((self._recent, state["recent"]), (self._adapting, state.get("adapting", {}))):
             for task, rows in saved.items():
                 counted[task] = deque([(int(s), float(r)) for s, r in rows], maxlen=WINDOW)
 
