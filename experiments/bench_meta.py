@@ -96,7 +96,7 @@ def compare_updates(worlds: int, steps: int) -> tuple[float, float]:
 def through_memory(worlds: int, steps: int) -> float:
     """Seconds of one gradient of RL2's policy through so many steps, the median of some."""
     problem, small = one_task(steps), AGENTS.get("rl2-small").defaults.algorithm
-    config = dataclasses.replace(cast(RL2Config, small), rollout_steps=steps)
+    config = dataclasses.replace(cast(RL2Config, small), rollout_steps=steps, hold=1)
     agent = RL2(config, problem)
     seen = problem.obs_mask.shape[1] + 2 * config.memory  # memories of actor and critics stand beside
     rows = torch.randn(1, steps * worlds, seen, generator=torch.Generator().manual_seed(0))
