@@ -21,7 +21,8 @@ import torch
 
 from mtrl.agents.maml import MAML, Lesson
 from mtrl.agents.maml_config import MAMLConfig
-from mtrl.agents.rl2 import RL2, RL2Config
+from mtrl.agents.rl2 import RL2
+from mtrl.agents.rl2_config import RL2Config
 from mtrl.algorithm import AGENTS, Problem
 from mtrl.goals import ResampleGoals, make_goal_sets
 from mtrl.tasks import TASKS

@@ -8,7 +8,8 @@ from hidden_arms import ARMS, HIDDEN_ARM
 from runner_toys import InlineVectorEnv, tensors_differ, tiny_config, without_clock
 
 import mtrl
-from mtrl.agents.rl2 import RL2, RL2Config
+from mtrl.agents.rl2 import RL2
+from mtrl.agents.rl2_config import RL2Config
 from mtrl.algorithm import AGENTS, AgentPreset, Problem
 from mtrl.checkpoint import find_checkpoint
 from mtrl.cli import main
@@ -137,7 +138,8 @@ def register_tiny_rl2(hold=1):
     """A small RL2 on a toy task, once in a process."""
     name = f"tiny-rl2-{hold}" if hold > 1 else "tiny-rl2"
     if name not in AGENTS:
-        settings = config(rollout_steps=7, memory=8, hold=hold)  # parts of a trial of 20 steps
+        # parts of a trial of 20 steps; the one that holds samples in evaluations, too
+        settings = config(rollout_steps=7, memory=8, hold=hold, sampled_adaptation=hold > 1)
         base = AGENTS.get("toy").defaults
         small = dataclasses.replace(base, agent=name, algorithm=settings, trial=TrialConfig(2, 1), warmup_steps=0)
         AGENTS.register(name, AgentPreset(name, small, RL2, "none", "tests"), "small RL2")

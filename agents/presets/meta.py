@@ -11,7 +11,8 @@ from ..maml import MAML
 from ..maml_config import MAMLConfig
 from ..pearl import PEARL
 from ..pearl_config import PEARLConfig
-from ..rl2 import RL2, RL2Config
+from ..rl2 import RL2
+from ..rl2_config import RL2Config
 
 _hidden = ConditioningConfig("hidden")
 _network = NetworkConfig("one_hot", width=256, depth=2, task=_hidden)
