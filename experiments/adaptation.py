@@ -4,7 +4,8 @@
 
 Every finished run plays trials on goals (of ML10, ML25 and ML45 also on tasks) that it has never met; then, as
 controls, with the episodes for adaptation on another goal, and with nothing remembered from one episode to the next.
-Runs that are finished are not run again, and those that were stopped go on. `--output` writes the page.
+Runs that are finished are not run again, and those that were stopped go on. `--output` writes the page, with `--kept`
+of what was run before.
 """
 
 import argparse
@@ -98,7 +99,7 @@ PAGE = """# Learning to adapt
 Agents that learn to learn on suites that hide the goal. *First*, *last*: success at the end of the first and of the
 last episode for adaptation, of {episodes}, all of which MAML plays with its initial weights and sampled actions, as
 does an agent with `--algorithm.sampled-adaptation`; *judged*: of the {judged} episodes after them, with the most likely
-action.
+action. A command with `--trial.episodes` and `--trial.judged` has other numbers of them.
 *Other*: judged in the same way after adapting to another goal of the same task; *none*: with nothing remembered from
 one episode to the next. *Any*: success at any step of the judged episodes; *official*: what Meta-World's own evaluator
 would have reported ([why it is larger](evaluation.md)). *Return*: of the first and of the last episode for adaptation;
@@ -127,9 +128,11 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--output", type=Path, help="page to write")
+    parser.add_argument("--kept", action="store_true", help="run nothing: the page of what --results keeps")
     parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="last: options of `mtrl train`")
     options = parser.parse_args()
     jobs = jobs_of(options.suites, options.agents, options.seeds, options.runs, options.options)
+    jobs = [] if options.kept else jobs
     failed = run_all(jobs, options.jobs, options.hours * 3600, options.results)
     for job in jobs:
         if job.finished:

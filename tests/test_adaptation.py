@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import adaptation
 import learning
+import pytest
 
 SUITE, AGENT = "ML1:point-robot-v0", "maml-small"
 SETTINGS = {"steps-per-task": 1200, "slots-per-task": 4, "algorithm.outer-episodes": 2, "evaluation.slots-per-task": 25}
@@ -36,6 +37,17 @@ def test_every_finished_run_is_judged_once_on_new_goals_and_with_controls(tmp_pa
     assert list(adaptation.commands(results, [SUITE], [AGENT], [0, 1])) == [
         f"python experiments/adaptation.py {SUITE} --agents {AGENT} --seeds 0 --options {given}"
     ]
+
+
+def test_the_page_of_what_is_kept_runs_nothing(tmp_path, monkeypatch):
+    page, given = tmp_path / "page.md", ["ML1:reach-v3", "--agents", "maml-small", "--seeds", "0", "1", "--kept"]
+    monkeypatch.setattr("sys.argv", ["adaptation.py", *given, "--output", str(page)])
+    monkeypatch.setattr(adaptation, "judge", lambda *given: pytest.fail("plays"))
+    with pytest.raises(SystemExit) as stop:
+        adaptation.main()
+    text = page.read_text()
+    assert stop.value.code == 0 and text.count("| ML1:reach-v3 | `maml-small` | 1 |") == 2
+    assert "    python experiments/adaptation.py ML1:reach-v3 --agents maml-small --seeds 0 1\n" in text
 
 
 def test_new_tasks_are_met_where_a_suite_has_some(tmp_path, monkeypatch):
