@@ -151,9 +151,8 @@ class Trials(TaskVectorEnv):
         ended, number = info["final_mask"], self._episode.clone()
         self._before = told_of(self._action, reward, ended).mul_(info["active"].unsqueeze(1))
         final = torch.cat([info["final_obs"], self._before], dim=1)
-        if (
-            self.device.type == "cpu" and not ended.any()
-        ):  # nearly always; a device is not asked, for the host would wait
+        asked = self.device.type == "cpu"  # another device is not, for the host would wait
+        if asked and not ended.any():  # as nearly always
             over, whole = ended.clone(), final.clone()
         else:
             over = ended & (number == self.trial_episodes - 1)
