@@ -45,8 +45,8 @@ class RL2(PPO):
     """`[env]` bool, where actions are sampled whatever is asked for; None: nowhere."""
     _late: torch.Tensor | None = None
     """`[env, flag]`, what was told after the last decision of the newest rollout."""
-    _weights: torch.Tensor
-    """`[obs]`, see `_build_weights`."""
+    _input_scale: torch.Tensor
+    """`[obs]`, see `_build_input_scale`."""
     _judged: torch.Tensor
     """`[env, unit]`, the critics' memory after the last step of the newest rollout."""
 
@@ -54,7 +54,7 @@ class RL2(PPO):
         refuse_several_processes(self.problem, "RL2")
         problem, width = self.problem, self.config.memory
         fan_in = problem.obs_mask.shape[1]
-        self._weights, self._holding = self._build_weights(), Holding(self.config.hold)
+        self._input_scale, self._holding = self._build_input_scale(), Holding(self.config.hold)
         beside = torch.ones((problem.num_tasks, width), dtype=torch.bool, device=problem.obs_mask.device)
         seen = dataclasses.replace(problem, obs_mask=torch.cat([problem.obs_mask, beside], dim=1))
         generator = torch.Generator().manual_seed(seed)
@@ -67,8 +67,8 @@ class RL2(PPO):
         )
         return actor, critics
 
-    def _build_weights(self) -> torch.Tensor:
-        """`[obs]`, what networks see of an observation, and how large."""
+    def _build_input_scale(self) -> torch.Tensor:
+        """`[obs]`, what each number of an observation is multiplied with before networks see it; 0: they do not."""
         problem = self.problem
         shown, places = problem.obs_mask.shape[1] - problem.action_mask.shape[1] - TOLD, places_in(self.config.unseen)
         if places and max(places) >= shown:
@@ -76,9 +76,9 @@ class RL2(PPO):
                 f"--algorithm.unseen names place {max(places)} of an observation of {shown} numbers: "
                 f"give 0 to {shown - 1}"
             )
-        weights = torch.ones(problem.obs_mask.shape[1], device=problem.device)
-        weights[places], weights[REWARD] = 0.0, self.config.reward_seen
-        return weights
+        scale = torch.ones(problem.obs_mask.shape[1], device=problem.device)
+        scale[places], scale[REWARD] = 0.0, self.config.reward_seen
+        return scale
 
     def _build_normalizer(self) -> ObsNormalizer:
         """Normalises what environments show and pay by all tasks together, which tells nothing of the task."""
@@ -88,7 +88,7 @@ class RL2(PPO):
         return ObsNormalizer(mask, self._ranks)
 
     def _normal(self, obs: torch.Tensor, task_id: torch.Tensor) -> torch.Tensor:
-        return super()._normal(obs, torch.zeros_like(task_id)) * self._weights
+        return super()._normal(obs, torch.zeros_like(task_id)) * self._input_scale
 
     def _act_outputs(self, obs: Observations, groups: Groups) -> tuple[torch.Tensor, torch.Tensor]:
         task_id = groups.task_id.clamp(max=self.problem.num_tasks - 1)  # tasks never met may be more

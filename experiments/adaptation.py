@@ -24,6 +24,8 @@ from mtrl.contexts import Context
 from mtrl.suites import resolve_suite
 
 CONTEXTS: tuple[Context, ...] = ("own", "other", "none")
+MADE_BY = ("steps_per_task", "trial", *SETTINGS, "evaluation")
+"""Settings that a row's command names where they are not the preset's."""
 TRIAL = ("--trial.episodes", "10", "--trial.judged", "3")
 
 
@@ -88,7 +90,7 @@ def commands(results: Path, suites: Sequence[str], agents: Sequence[str], seeds:
             folder = results / place(suite, agent, seed)
             if (folder / "DONE").exists():
                 config = json.loads((folder / "config.json").read_text())["config"]
-                made.setdefault(settings_of(config, ("steps_per_task", "trial", *SETTINGS)), []).append(seed)
+                made.setdefault(settings_of(config, MADE_BY), []).append(seed)
         for words, own in made.items():
             line = f"python experiments/adaptation.py {suite} --agents {agent} --seeds {' '.join(map(str, own))}"
             yield " ".join([line, *(("--options", *words) if words else ())])

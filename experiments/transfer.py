@@ -45,6 +45,7 @@ def words_of(mode: str, source: str, steps: int) -> tuple[str, ...]:
 
 
 SETTINGS = ("algorithm", "updates_per_step", "warmup_steps", "slots_per_task")
+"""What a run learns by, beside its suite, seed and steps."""
 
 
 def settings_of(config: dict[str, Any], fields: Sequence[str] = SETTINGS) -> tuple[str, ...]:

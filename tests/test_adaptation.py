@@ -33,7 +33,7 @@ def test_every_finished_run_is_judged_once_on_new_goals_and_with_controls(tmp_pa
     )
     assert heldout.count("|") == train.count("|") == adaptation.PAGE.split("|---")[0].splitlines()[-1].count("|")
     assert "|  |  |" in train  # no controls there
-    given = "--steps-per-task 1200 --algorithm.outer-episodes 2 --slots-per-task 4"
+    given = "--steps-per-task 1200 --algorithm.outer-episodes 2 --slots-per-task 4 --evaluation.slots-per-task 25"
     assert list(adaptation.commands(results, [SUITE], [AGENT], [0, 1])) == [
         f"python experiments/adaptation.py {SUITE} --agents {AGENT} --seeds 0 --options {given}"
     ]
