@@ -166,7 +166,7 @@ def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path, hold):
     tiny_config(tmp_path)  # registers the toys
     name = register_tiny_rl2(hold)
     whole = mtrl.train("ML1:dot-a-v0", name, run_folder=str(tmp_path / "whole"), steps_per_task=200)
-    short = mtrl.train("ML1:dot-a-v0", name, run_folder=str(tmp_path / "short"), steps_per_task=92)
+    short = mtrl.train("ML1:dot-a-v0", name, run_folder=str(tmp_path / "short"), steps_per_task=104)
     longer = short.resume(200)
     quiet = mtrl.train(
         "ML1:dot-a-v0",
