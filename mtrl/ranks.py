@@ -6,6 +6,8 @@ the transitions together.
 """
 
 import os
+import signal
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -86,6 +88,7 @@ class Ranks:
         try:
             torch.distributed.all_reduce(tensor, how)
         except RuntimeError as error:
+            _outlive_the_others()
             reason = " ".join(str(error).split())[:160]
             raise UserError(
                 f"process {self.rank} of {self.size} cannot reach the others any more, so it stops: one of them has "
@@ -132,3 +135,9 @@ class Ranks:
 
 
 ALONE = Ranks()
+
+
+def _outlive_the_others() -> None:
+    """Has this process say why it stops: `torchrun` sends SIGTERM to all that are left as soon as one has ended."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)

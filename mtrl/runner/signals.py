@@ -40,5 +40,6 @@ class StopRequest:
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) == self._handle:  # or else somebody has taken it over
+                signal.signal(number, handler)
         self._before = {}
