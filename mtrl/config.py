@@ -60,6 +60,18 @@ class TrialConfig:
 
 
 @dataclass(frozen=True)
+class ShiftConfig:
+    """Worlds that shift towards tasks that fail: those of tasks that succeed rest."""
+
+    floor: float = 1.0
+    """Share of a task's worlds that play however well it does; with success s, floor + (1 - floor) (1 - s) of them do.
+    With 1 all always play."""
+    every: int = 25_000
+    """Environment steps, a task on average, between two looks at how tasks do; where other worlds are to play then,
+    all begin new episodes."""
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """Evaluation protocol."""
 
@@ -121,7 +133,7 @@ class RunConfig:
     agent: str = "mtmhsac"
     """Agent preset; `mtrl list agents` shows all."""
     steps_per_task: int = 2_000_000
-    """Environment steps to train for, counted for each task."""
+    """Environment steps to train for, counted for each task, or on average where worlds shift (`--shift.floor`)."""
     seed: int = 0
     """Fixes initial weights, exploration and the order of goals."""
     goal_seed: int = 42
@@ -152,6 +164,7 @@ class RunConfig:
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     trial: TrialConfig = field(default_factory=TrialConfig)
+    shift: ShiftConfig = field(default_factory=ShiftConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     warp: WarpSettings = field(default_factory=WarpSettings)
@@ -256,34 +269,13 @@ _BOUNDS: Bounds = {
     "trial.episodes": (1, 10_000),
     "trial.judged": (1, 10_000),
     "trial.learned": (0, 10_000),
+    "shift.floor": (0.001, 1.0),
+    "shift.every": (1, math.inf),
     "checkpoint.every": (1, math.inf),
     "checkpoint.keep": (0, 1_000),
     "checkpoint.max_gigabytes": (0.001, math.inf),
     "tracking.log_every": (1, math.inf),
 }
-
-
-def slots_for(config: RunConfig, tasks: int, default: int) -> int:
-    """Environments of each task that a run trains in.
-
-    Args:
-        config: Whose `worlds` or `slots_per_task` says so.
-        tasks: Training tasks.
-        default: `slots_per_task` of the preset.
-
-    Raises:
-        UserError: There are fewer worlds than tasks, or both options are given.
-    """
-    if config.worlds == 0:
-        return config.slots_per_task
-    if config.worlds < tasks:
-        raise UserError(f"{option('worlds')} {config.worlds} is less than one for each task: give {tasks} or more")
-    if config.slots_per_task not in (default, config.worlds // tasks):
-        raise UserError(
-            f"{option('worlds')} {config.worlds} and {option('slots_per_task')} {config.slots_per_task} say the same "
-            "thing: give one of them"
-        )
-    return config.worlds // tasks
 
 
 def validate(config: RunConfig) -> RunConfig:

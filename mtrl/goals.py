@@ -144,6 +144,34 @@ class ResampleGoals(_CountingSchedule):
         self._drawn = [(INACTIVE, INACTIVE)] * len(self._counts)
 
 
+class ChosenSlots:
+    """A schedule of which only some slots play anything.
+
+    Args:
+        schedule: What they play.
+        plays: Which do, one entry a slot.
+    """
+
+    def __init__(self, schedule: GoalSchedule, plays: Sequence[bool]) -> None:
+        self._schedule, self._plays = schedule, list(plays)
+
+    def first(self, slot: int) -> int:
+        """See `GoalSchedule.first`."""
+        return self._schedule.first(slot) if self._plays[slot] else INACTIVE
+
+    def following(self, slot: int) -> int:
+        """See `GoalSchedule.following`."""
+        return self._schedule.following(slot) if self._plays[slot] else INACTIVE
+
+    def get_state(self) -> State:
+        """See `GoalSchedule.get_state`; which slots play is not in it."""
+        return self._schedule.get_state()
+
+    def set_state(self, state: State) -> None:
+        """See `GoalSchedule.set_state`."""
+        self._schedule.set_state(state)
+
+
 class EachGoalOnce(_CountingSchedule):
     """Every goal of a task exactly once, dealt over the task's slots; then the slot is inactive: evaluation.
 

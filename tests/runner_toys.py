@@ -94,7 +94,7 @@ class InlineVectorEnv(TaskVectorEnv):
         return {**own, "schedule": self.schedule.get_state()}
 
     def set_state(self, state):
-        self.reset(seed=state["seed"])
+        self.reset(seed=state["seed"], options={"schedule": self.schedule} if hasattr(self, "schedule") else None)
         self.schedule.set_state(state["schedule"])
         self.goals, self.episodes = list(state["goals"]), list(state["episodes"])
         obs = []

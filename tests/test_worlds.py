@@ -11,9 +11,9 @@ from runner_toys import everything, tensors_differ, tiny_config
 import mtrl.api
 from mtrl.api import make_config
 from mtrl.cli import main
-from mtrl.config import RunConfig, slots_for
+from mtrl.config import RunConfig
 from mtrl.errors import UserError
-from mtrl.runner.experiment import prepare
+from mtrl.runner.experiment import prepare, slots_for
 from mtrl.runner.off_policy import OffPolicyLoop
 from mtrl.tasks import TaskDefinition
 from mtrl.vector import build
@@ -122,13 +122,13 @@ def test_evaluations_have_a_slot_for_each_goal_where_that_costs_nothing(engine, 
 def test_logs_and_evaluations_are_rarer_where_the_host_rarely_looks():
     class Loop(OffPolicyLoop):
         def __init__(self, report_every, slots):
-            self.env = type("Env", (), {"report_every": report_every})
-            self.slots_per_task, self.vector_steps = slots, 0
+            self.env = type("Env", (), {"report_every": report_every, "playing": (slots,)})
+            self.slots_per_task, self.vector_steps, self.played = slots, 0, [0]
 
     def crossings(report_every, slots, every, reports):
         loop, found = Loop(report_every, slots), []
         for step in range(1, 5001):
-            loop.vector_steps = step
+            loop._count_step()
             if loop.crossed(every, reports):
                 found.append(step)
         return found

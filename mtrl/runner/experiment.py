@@ -10,7 +10,7 @@ from jaxtyping import Float32
 
 from mtrl.algorithm import AGENTS, AgentPreset, Policy, Problem, learns_in_trials
 from mtrl.checkpoint import find_checkpoint
-from mtrl.config import RunConfig, from_dict, slots_for, validate
+from mtrl.config import RunConfig, from_dict, option, validate
 from mtrl.devices import resolve_device
 from mtrl.errors import UserError
 from mtrl.goals import GoalSet, make_goal_sets
@@ -23,6 +23,7 @@ from mtrl.suites import Suite, resolve_suite
 from mtrl.tasks import TASKS
 from mtrl.vector.build import ENGINES, choose_engines, make_vector_env
 from mtrl.vector.contract import TaskVectorEnv
+from mtrl.vector.shifting import ShiftingWorlds
 from mtrl.vector.trials import Trials, mask_in_trials
 
 SPLITS = ("train", "heldout", "test")
@@ -112,11 +113,11 @@ class Experiment:
 
     def build_env(self, goals: GoalSet, slots_per_task: int) -> TaskVectorEnv:
         """Slots of the tasks that the goals belong to, for training."""
-        env, trial = self._build_episodes(goals, slots_per_task), self.config.trial
-        if not self.in_trials:
-            return env
-        episodes = self.config.algorithm.training_episodes(trial)
-        return Trials(env, episodes, trial.training if episodes > trial.training else 0)
+        env, trial, floor = self._build_episodes(goals, slots_per_task), self.config.trial, self.config.shift.floor
+        if self.in_trials:
+            episodes = self.config.algorithm.training_episodes(trial)
+            env = Trials(env, episodes, trial.training if episodes > trial.training else 0)
+        return ShiftingWorlds(env, floor) if floor < 1.0 else env
 
     def build_evaluation_env(self, goals: GoalSet, slots_per_task: int) -> TaskVectorEnv:
         """The same for evaluations: trials are followed by episodes that count."""
@@ -134,6 +135,29 @@ class Experiment:
             device=self.device,
             warp=self.config.warp,
         )
+
+
+def slots_for(config: RunConfig, tasks: int, default: int) -> int:
+    """Environments of each task that a run trains in.
+
+    Args:
+        config: Whose `worlds` or `slots_per_task` says so.
+        tasks: Training tasks.
+        default: `slots_per_task` of the preset.
+
+    Raises:
+        UserError: There are fewer worlds than tasks, or both options are given.
+    """
+    if config.worlds == 0:
+        return config.slots_per_task
+    if config.worlds < tasks:
+        raise UserError(f"{option('worlds')} {config.worlds} is less than one for each task: give {tasks} or more")
+    if config.slots_per_task not in (default, config.worlds // tasks):
+        raise UserError(
+            f"{option('worlds')} {config.worlds} and {option('slots_per_task')} {config.slots_per_task} say the same "
+            "thing: give one of them"
+        )
+    return config.worlds // tasks
 
 
 def prepare(config: RunConfig) -> Experiment:

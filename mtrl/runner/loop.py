@@ -9,10 +9,13 @@ import numpy as np
 import torch
 
 from mtrl.algorithm import Metrics
+from mtrl.config import RunConfig
 from mtrl.evaluation import Episode, RunningEpisodes
 from mtrl.ranks import ALONE, Ranks
-from mtrl.types import Rewards, State
+from mtrl.seeds import derived_seed
+from mtrl.types import Observations, Rewards, State
 from mtrl.vector.contract import StepInfo, TaskVectorEnv, slots_of_each_task
+from mtrl.vector.shifting import ShiftingWorlds
 
 STREAM = 1
 """Which of the random streams under the run's seed is the training loop's; agents use the seed itself."""
@@ -110,6 +113,7 @@ class TrainingLoop(abc.ABC):
         slots_per_task: Slots of each task, in this process.
         statistics: Of the training episodes.
         vector_steps: Steps of the vector environment so far.
+        played: Steps of the worlds of each task so far, in this process.
         updates: Gradient updates so far.
         carried: Environment steps of each task that were made elsewhere, on another engine or in other worlds.
         metrics: What the newest update reported.
@@ -123,28 +127,33 @@ class TrainingLoop(abc.ABC):
     carried = 0
     ranks: Ranks = ALONE
 
-    def __init__(self, algorithm: Any, env: TaskVectorEnv, ranks: Ranks = ALONE) -> None:
-        self.algorithm, self.env, self.ranks = algorithm, env, ranks
+    def __init__(self, algorithm: Any, env: TaskVectorEnv, config: RunConfig, ranks: Ranks = ALONE) -> None:
+        self.algorithm, self.env, self.ranks, self._config = algorithm, env, ranks, config
         self.statistics = EpisodeStatistics(env)
         self.slots_per_task = slots_of_each_task(env)
-        self.vector_steps = 0
-        self.updates = 0
+        self.vector_steps = self.updates = self._before = self._looks = self._restarts = 0
+        self.played = [0] * len(env.tasks)
         self.metrics: Metrics = {}
 
     @property
     def env_step(self) -> int:
         """Environment steps over all tasks."""
-        return self.steps_per_task * len(self.env.tasks)
+        return self.carried * len(self.played) + sum(self.played) * self.ranks.size
 
     @property
     def steps_per_task(self) -> int:
-        """Environment steps of each task."""
-        return self.carried + self.vector_steps * self._step
+        """Environment steps of each task; their mean, rounded down, where worlds shift."""
+        return self.env_step // len(self.played)
 
     @property
     def _step(self) -> int:
-        """Environment steps of each task in one step of the vector environments."""
+        """Environment steps of each task in one step of the vector environments, if all worlds play."""
         return self.slots_per_task * self.ranks.size
+
+    def _count_step(self) -> None:
+        self._before = self.steps_per_task
+        self.vector_steps += 1
+        self.played = [so_far + count for so_far, count in zip(self.played, self.env.playing, strict=True)]
 
     def crossed(self, every: int, reports: int = 1) -> bool:
         """Whether the last step reached or passed a multiple of so many environment steps a task; 0 never does.
@@ -156,8 +165,7 @@ class TrainingLoop(abc.ABC):
         """
         if self.env.report_every > 1 and every:
             every = max(every, reports * self.env.report_every * self._step)
-        now = self.steps_per_task
-        return every > 0 and now // every > (now - self._step) // every
+        return every > 0 and self.steps_per_task // every > self._before // every
 
     def follow_success(self) -> None:
         """Tells the agent how its tasks do, now and then; called after every step."""
@@ -166,6 +174,34 @@ class TrainingLoop(abc.ABC):
         reports = self.env.report_every
         if self.vector_steps % (reports * math.ceil(FOLLOWED / reports)) == 0:
             self.algorithm.follow_success(self.ranks.mean(self.statistics.success())[0])
+
+    def _rearranged(self) -> bool:
+        """Whether worlds shift now, and all of them are to begin anew."""
+        env, looks = self.env, self.steps_per_task // self._config.shift.every
+        if not isinstance(env, ShiftingWorlds) or looks == self._looks:
+            return False
+        self._looks = looks
+        return env.arrange(self.ranks.mean(self.statistics.success())[0])
+
+    def _begin_anew(self) -> Observations:
+        """New episodes in all worlds, and what they begin with."""
+        self._restarts += 1
+        options = {"random_progress": self._config.random_progress}
+        seed = derived_seed(self.ranks.seed(self._config.seed), self._restarts)
+        obs, _ = self.env.reset(seed=seed, options=options)
+        self.statistics.drop_running()
+        self.algorithm.begin_episodes(torch.ones(self.env.num_envs, dtype=torch.bool, device=self.env.device))
+        return obs
+
+    def shifted(self) -> dict[str, int]:
+        """Where worlds shift: how many of each task play, and how many steps each has taken."""
+        if not isinstance(self.env, ShiftingWorlds):
+            return {}
+        told = {}
+        for task, count, steps in zip(self.env.tasks, self.env.playing, self.played, strict=True):
+            told[f"worlds/{task.name}"] = count * self.ranks.size
+            told[f"steps/{task.name}"] = self.carried + steps * self.ranks.size
+        return told
 
     @property
     def place(self) -> dict[str, Any]:
@@ -187,6 +223,10 @@ class TrainingLoop(abc.ABC):
             "env": self.env.get_state(),
             "statistics": self.statistics.get_state(),
             "vector_steps": self.vector_steps,
+            "played": list(self.played),
+            "before": self._before,
+            "looks": self._looks,
+            "restarts": self._restarts,
             "carried": self.carried,
             "steps_per_task": self.steps_per_task,
             "updates": self.updates,
@@ -200,7 +240,9 @@ class TrainingLoop(abc.ABC):
         self.algorithm.set_state(state["algorithm"])
         self.statistics.set_state(state["statistics"])
         self.vector_steps, self.carried = int(state["vector_steps"]), int(state["carried"])
-        self.updates = int(state["updates"])
+        self.played, self._before = [int(steps) for steps in state["played"]], int(state["before"])
+        self._looks = int(state["looks"])
+        self.updates, self._restarts = int(state["updates"]), int(state["restarts"])
         self.metrics = dict(state["metrics"])
         torch.set_rng_state(state["torch_rng"])
         if state["cuda_rng"] is not None and self.env.device.type == "cuda":
@@ -215,6 +257,7 @@ class TrainingLoop(abc.ABC):
         self.algorithm.set_state(state["algorithm"])
         self.algorithm.begin_elsewhere()
         self.carried, self.updates = int(state["steps_per_task"]), int(state["updates"])
+        self._before = self.carried
         self.metrics = {name: value.to(self.env.device) for name, value in state["metrics"].items()}
 
     def replay_rows(self) -> dict[str, torch.Tensor] | None:

@@ -34,8 +34,7 @@ class OffPolicyLoop(TrainingLoop):
     def __init__(
         self, algorithm: OffPolicyAlgorithm, env: TaskVectorEnv, config: RunConfig, ranks: Ranks = ALONE
     ) -> None:
-        super().__init__(algorithm, env, ranks)
-        self._config = config
+        super().__init__(algorithm, env, config, ranks)
         obs_dim, action_dim = env.obs_mask.shape[1], env.action_mask.shape[1]
         self.buffer = ReplayBuffer(
             len(env.tasks),
@@ -68,22 +67,26 @@ class OffPolicyLoop(TrainingLoop):
         self.env.step_async(action)
         self._learn()
         obs, reward, terminated, _, info = self.env.step_wait()
-        if self._index is not None:
-            self._index.add(self.buffer.steps, info["final_mask"], info["goal_index"])
-        self.buffer.add(action, reward, terminated, info["final_mask"], info["final_obs"], obs)
-        ended = info["final_mask"]
-        self.algorithm.observe(Step(self._obs, action, reward, terminated, ended, self.env.task_id))
         self.statistics.add(reward, info)
+        self._count_step()
+        ended = info["final_mask"]
+        if self._rearranged():
+            obs, ended = self._begin_anew(), torch.ones_like(ended)
+        if self._index is not None:
+            self._index.add(self.buffer.steps, ended, info["goal_index"])
+        self.buffer.add(action, reward, terminated, ended, info["final_obs"], obs)
+        self.algorithm.observe(Step(self._obs, action, reward, terminated, ended, self.env.task_id))
         self.algorithm.begin_episodes(ended)
         self._obs = obs
-        self.vector_steps += 1
         self.follow_success()
 
     def _choose_action(self) -> Actions:
         if self.vector_steps >= self._random_until:
-            return self.algorithm.act(self._obs, self.env.task_id, mode=False)
-        shape = (self.env.num_envs, self.env.action_mask.shape[1])
-        return 2.0 * torch.rand(shape, generator=self._generator, device=self.env.device) - 1.0
+            action = self.algorithm.act(self._obs, self.env.task_id, mode=False)
+        else:
+            shape = (self.env.num_envs, self.env.action_mask.shape[1])
+            action = 2.0 * torch.rand(shape, generator=self._generator, device=self.env.device) - 1.0
+        return action if self.env.twin is None else action[self.env.twin]
 
     def _learn(self) -> None:
         """The updates that are due. Counted from whole steps, so that a fraction never drifts."""

@@ -2,12 +2,11 @@
 
 import torch
 
-from mtrl.algorithm import OnPolicyAlgorithm, Rows, Step
+from mtrl.algorithm import Explored, OnPolicyAlgorithm, Rows, Step
 from mtrl.config import RunConfig
 from mtrl.ranks import ALONE, Ranks
 from mtrl.rollouts import RolloutBuffer
 from mtrl.runner.loop import TrainingLoop, stream_seed
-from mtrl.seeds import derived_seed
 from mtrl.types import Observations, State
 from mtrl.vector.contract import TaskVectorEnv
 
@@ -34,8 +33,7 @@ class OnPolicyLoop(TrainingLoop):
     def __init__(
         self, algorithm: OnPolicyAlgorithm, env: TaskVectorEnv, config: RunConfig, ranks: Ranks = ALONE
     ) -> None:
-        super().__init__(algorithm, env, ranks)
-        self._config = config
+        super().__init__(algorithm, env, config, ranks)
         self.rollout = RolloutBuffer(
             algorithm.rollout_steps,
             env.num_envs,
@@ -47,7 +45,6 @@ class OnPolicyLoop(TrainingLoop):
         seed = stream_seed(config.seed, ranks)
         self._lessons = Lessons(algorithm.epochs, algorithm.minibatches, seed, env.device)
         self._obs: Observations
-        self._restarts = 0
 
     def start(self) -> None:
         """Starts all episodes."""
@@ -57,7 +54,9 @@ class OnPolicyLoop(TrainingLoop):
 
     def advance(self) -> None:
         """One step of the vector environment, and the updates that go with it."""
-        explored = self.algorithm.explore(self._obs, self.env.task_id)
+        explored, twin = self.algorithm.explore(self._obs, self.env.task_id), self.env.twin
+        if twin is not None:
+            explored = Explored(explored.action[twin], explored.drawn[twin], explored.log_prob[twin])
         self.env.step_async(explored.action)
         if self.algorithm.overlap:
             share = (self.rollout.filled + 1) / self.algorithm.rollout_steps
@@ -65,14 +64,18 @@ class OnPolicyLoop(TrainingLoop):
         obs, reward, terminated, _, info = self.env.step_wait()
         ended = info["final_mask"]
         self.rollout.add(self._obs, explored.drawn, explored.log_prob, reward, terminated, ended, info["final_obs"])
-        self.algorithm.observe(Step(self._obs, explored.action, reward, terminated, ended, self.env.task_id))
         self.statistics.add(reward, info)
+        self._count_step()
+        # Whole trials: where episodes were cut short, some are within one.
+        anew = self.rollout.full and (self._rearranged() or self.algorithm.whole_trials)
+        self.algorithm.observe(Step(self._obs, explored.action, reward, terminated, ended | anew, self.env.task_id))
         self.algorithm.begin_episodes(ended)
         self._obs = obs
-        self.vector_steps += 1
         self.follow_success()
         if self.rollout.full:
             self._end_rollout()
+        if anew:
+            self._obs = self._begin_anew()
 
     def _end_rollout(self) -> None:
         if self.steps_per_task >= self._config.warmup_steps:
@@ -81,15 +84,6 @@ class OnPolicyLoop(TrainingLoop):
             if not self.algorithm.overlap:
                 self._learn(self._lessons.total)
         self.rollout.clear()
-        if self.algorithm.whole_trials:
-            self._begin_anew()
-
-    def _begin_anew(self) -> None:
-        """New trials in all worlds: where episodes were cut short, some are within one."""
-        self._restarts += 1
-        self._obs, _ = self.env.reset(seed=derived_seed(self.ranks.seed(self._config.seed), self._restarts))
-        self.statistics.drop_running()
-        self.algorithm.begin_episodes(torch.ones(self.env.num_envs, dtype=torch.bool, device=self.env.device))
 
     def _learn(self, until: int) -> None:
         """Updates from the newest complete rollout, up to so many of them."""
@@ -99,7 +93,7 @@ class OnPolicyLoop(TrainingLoop):
 
     def get_state(self) -> State:
         """See `TrainingLoop.get_state`."""
-        own = {"rollout": self.rollout.get_state(), "lessons": self._lessons.get_state(), "restarts": self._restarts}
+        own = {"rollout": self.rollout.get_state(), "lessons": self._lessons.get_state()}
         return {**super().get_state(), **own}
 
     def set_state(self, state: State) -> None:
@@ -108,7 +102,6 @@ class OnPolicyLoop(TrainingLoop):
         self._obs = self.env.set_state(state["env"])
         self.rollout.set_state(state["rollout"])
         self._lessons.set_state(state["lessons"])
-        self._restarts = int(state["restarts"])
 
 
 class Lessons:

@@ -120,6 +120,7 @@ class Session:
         record = {
             **self._counters(),
             **loop.statistics.metrics(),
+            **loop.shifted(),
             **flat_metrics(loop.metrics, [task.name for task in loop.env.tasks]),
             "speed/env_steps_per_s": (loop.env_step - env_step) / elapsed,
             "speed/updates_per_s": (loop.updates - updates) / elapsed,

@@ -61,11 +61,15 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv, abc.ABC):
         trial_episodes: Episodes in a row with the same goal that are one long episode of this environment; 1 but for
             `mtrl.vector.trials.Trials`, where what ends and begins is a trial.
         adapting: The first so many of them do not count in an evaluation: an agent adapts in them.
+        playing: How many slots of each task are stepped.
+        twin: None but for `mtrl.vector.shifting.ShiftingWorlds`, where slots that rest repeat others: `[env]` int64,
+            the slot that each one repeats.
     """
 
     report_every: int = 1
     trial_episodes: int = 1
     adapting: int = 0
+    twin: torch.Tensor | None = None
     metadata: dict[str, Any] = {  # noqa: RUF012 - as gymnasium declares it
         "autoreset_mode": AutoresetMode.SAME_STEP,
         "render_modes": ["rgb_array"],
@@ -79,6 +83,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv, abc.ABC):
         self.goal_set = goal_set
         self.device = device
         self.num_envs = len(task_id)
+        self.playing = tuple(list(task_id).count(task) for task in range(len(tasks)))
         obs_dim, action_dim = max(t.obs_dim for t in tasks), max(t.action_dim for t in tasks)
         self.obs_mask = torch.stack([torch.arange(obs_dim) < t.obs_dim for t in tasks]).to(device)
         self.action_mask = torch.stack([torch.arange(action_dim) < t.action_dim for t in tasks]).to(device)

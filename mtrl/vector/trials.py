@@ -7,13 +7,13 @@ Reinforcement Learn", 2016.
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from mtrl.errors import UserError
 from mtrl.goals import ResampleGoals
 from mtrl.types import Actions, Flags, Observations, Rewards, State
 from mtrl.vector.contract import StepInfo, TaskVectorEnv, schedule_of
+from mtrl.vector.wrapper import WrappedVectorEnv
 
 TOLD = 3
 """Numbers that an observation tells of the step before, beside its action: `REWARD`, `ENDED` and `BEGINS`."""
@@ -87,7 +87,7 @@ class TrialInfo(StepInfo):
     episode: torch.Tensor
 
 
-class Trials(TaskVectorEnv):
+class Trials(WrappedVectorEnv):
     """Makes one long episode, a trial, of every so many episodes in a row.
 
     An observation is that of the environment, then what the step before was: its action and reward, and 1 where it
@@ -106,13 +106,12 @@ class Trials(TaskVectorEnv):
     def __init__(self, env: TaskVectorEnv, episodes: int, adapting: int = 0) -> None:
         if episodes <= adapting:
             raise UserError(f"a trial of {episodes} episodes with {adapting} to adapt has none that counts: give more")
-        self._env, self.trial_episodes, self.adapting = env, episodes, adapting
         action_dim = env.action_mask.shape[1]
         width = env.obs_mask.shape[1] + action_dim + TOLD
         tasks = [replace(task, obs_dim=width, horizon=episodes * task.horizon) for task in env.tasks]
-        super().__init__(tasks, env.task_id.tolist(), env.goal_set, env.device)
+        super().__init__(env, tasks)
+        self.trial_episodes, self.adapting, self._seed = episodes, adapting, 0
         self.obs_mask = mask_in_trials(env.obs_mask, env.action_mask)
-        self.report_every, self._seed = env.report_every, 0
         self._before = torch.zeros((self.num_envs, action_dim + TOLD), device=env.device)
         self._episode = torch.zeros(self.num_envs, dtype=torch.int64, device=env.device)
         self._real = env.action_mask[env.task_id].to(torch.float32)
@@ -169,10 +168,6 @@ class Trials(TaskVectorEnv):
         }
         return whole, reward, over, torch.zeros_like(over), told
 
-    def compile(self) -> None:
-        """See `TaskVectorEnv.compile`."""
-        self._env.compile()
-
     def get_state(self) -> State:
         """See `TaskVectorEnv.get_state`."""
         own = {
@@ -191,26 +186,3 @@ class Trials(TaskVectorEnv):
         self._before = state["before"].to(self.device)
         self._episode, self._seed = state["episode"].to(self.device), state["seed"]
         return self._whole(obs)
-
-    @property
-    def engine_name(self) -> str:
-        """See `TaskVectorEnv.engine_name`."""
-        return self._env.engine_name
-
-    @property
-    def faults(self) -> np.ndarray:
-        """See `TaskVectorEnv.faults`."""
-        return self._env.faults
-
-    @property
-    def fault_reasons(self) -> dict[str, int]:
-        """See `TaskVectorEnv.fault_reasons`."""
-        return self._env.fault_reasons
-
-    def render_slot(self, slot: int) -> np.ndarray:
-        """See `TaskVectorEnv.render_slot`."""
-        return self._env.render_slot(slot)
-
-    def close_extras(self, **kwargs: Any) -> None:
-        """Closes the environment within."""
-        self._env.close()
