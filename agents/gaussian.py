@@ -24,19 +24,22 @@ class Gaussian(Distribution):
     Attributes:
         initial_log_std: What is added to the log standard deviation that the network gives, which begins near 0.
         min_log_std: Lower bound of the log standard deviation.
-        max_log_std: Upper bound of the log standard deviation.
+        max_log_std: Upper bound of the log standard deviation; a tensor where it changes.
         squash: By tanh; otherwise numbers outside are clipped.
     """
 
     initial_log_std: float
     min_log_std: float
-    max_log_std: float
+    max_log_std: float | torch.Tensor
     squash: bool
 
     def parameters(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Distribution.parameters`."""
         mean, raw = outputs.chunk(2, dim=-1)
-        return mean, (raw + self.initial_log_std).clamp(self.min_log_std, self.max_log_std)
+        log_std, highest = raw + self.initial_log_std, self.max_log_std
+        if isinstance(highest, torch.Tensor):
+            return mean, torch.minimum(log_std.clamp(min=self.min_log_std), highest)
+        return mean, log_std.clamp(self.min_log_std, highest)
 
     def sample(self, outputs: torch.Tensor, noise: torch.Tensor, mask: torch.Tensor) -> tuple[GroupedActions, Samples]:
         """See `Distribution.sample`."""

@@ -41,7 +41,9 @@ class PPO(ActorCritic[PPOConfig], OnPolicyAlgorithm):
 
     def __init__(self, config: PPOConfig, problem: Problem) -> None:
         self._policy: Gaussian
-        policy = Gaussian(config.initial_log_std, config.min_log_std, config.max_log_std, config.squash)
+        self._highest = torch.full((), config.max_log_std, device=problem.device)
+        highest = self._highest if config.max_log_std_fall else config.max_log_std
+        policy = Gaussian(config.initial_log_std, config.min_log_std, highest, config.squash)
         super().__init__(config, problem, policy)
         self.rollout_steps, self.epochs, self.minibatches = config.rollout_steps, config.epochs, config.minibatches
         self.overlap = config.overlap
@@ -81,7 +83,8 @@ class PPO(ActorCritic[PPOConfig], OnPolicyAlgorithm):
     @torch.no_grad()
     def digest(self, rollout: RolloutBuffer, last_obs: Observations, progress: float) -> Rows:
         """See `OnPolicyAlgorithm.digest`; what critics are normalised by follows the targets of the whole rollout."""
-        self._rollouts, self._progress = self._rollouts + 1, progress
+        self._rollouts = self._rollouts + 1
+        self._come_to(progress)
         tasks, config = self.problem.num_tasks, self.config
         if self._rollouts == 1:
             self.scale.refit(self._ranks.mean(by_task(rollout.reward, tasks).mean(dim=1))[0])
@@ -100,6 +103,11 @@ class PPO(ActorCritic[PPOConfig], OnPolicyAlgorithm):
             rows |= self._targets(rows["obs"], outputs, by_task(returns, tasks))
         rows["advantage"] = normalized(by_task(advantage, tasks), config.advantages, self._ranks)
         return rows
+
+    def _come_to(self, progress: float) -> None:
+        """Takes in how much of the run is done, and has the noise of the policy fall with it."""
+        self._progress = progress
+        self._highest.fill_(self.config.max_log_std - self.config.max_log_std_fall * progress)
 
     def _judge(self, rollout: RolloutBuffer, last_obs: Observations) -> tuple[torch.Tensor, Outputs, PerStep]:
         """What the critics make of a rollout.
@@ -194,7 +202,8 @@ class PPO(ActorCritic[PPOConfig], OnPolicyAlgorithm):
     def set_state(self, state: State) -> None:
         """See `ActorCritic.set_state`."""
         self._pace.copy_(state["pace"])
-        self._rollouts, self._progress = int(state["rollouts"]), float(state["progress"])
+        self._rollouts = int(state["rollouts"])
+        self._come_to(float(state["progress"]))
         super().set_state(state)
 
     def parameter_counts(self) -> dict[str, int]:

@@ -48,6 +48,9 @@ class PPOConfig(ActorCriticConfig):
     state."""
     initial_log_std: float = 0.0
     """Log standard deviation at the start."""
+    max_log_std_fall: float = 0.0
+    """By how much `max_log_std` falls, linearly, until the run ends, so that a policy that needs noise to find out what
+    to do also learns to do without."""
     squash: bool = False
     """Bring actions to [-1, 1] by tanh instead of clipping them."""
 
@@ -74,4 +77,5 @@ _BOUNDS: Bounds = {
     "final_learning_rate": (0.0, 1.0),
     "target_kl": (0.0, 1e3),
     "initial_log_std": (-20.0, 5.0),
+    "max_log_std_fall": (0.0, 20.0),
 }
