@@ -7,7 +7,7 @@ import torch
 from mtrl.algorithm import Explored
 from mtrl.rollouts import RolloutBuffer
 from mtrl.types import Observations, State
-from mtrl.vector.trials import ENDED
+from mtrl.vector.trials import ENDED, REWARD
 
 FLAGS = slice(ENDED, None)
 """Where an observation of `Trials` tells what ended and what begins."""
@@ -21,11 +21,13 @@ class Holding:
 
     Args:
         steps: That a decision stands for.
+        mean_reward: Tell the mean of the rewards since the decision before, instead of the newest one.
     """
 
-    def __init__(self, steps: int) -> None:
-        self.steps, self._step = steps, 0
+    def __init__(self, steps: int, *, mean_reward: bool = False) -> None:
+        self.steps, self._step, self._mean_reward = steps, 0, mean_reward
         self._told: torch.Tensor | None = None
+        self._paid: torch.Tensor | None = None
         self._decided: Explored | None = None
 
     def __call__(self, obs: Observations, decide: Callable[[Observations], Explored]) -> Explored:
@@ -33,12 +35,15 @@ class Holding:
         if self.steps == 1:
             return decide(obs)
         told = obs[:, FLAGS] if self._told is None else torch.maximum(self._told, obs[:, FLAGS])
+        paid = obs[:, REWARD] if self._paid is None else self._paid + obs[:, REWARD]
         due, self._step = self._step % self.steps == 0, self._step + 1
         if not due and self._decided is not None:
-            self._told = told
+            self._told, self._paid = told, paid
             return self._decided
-        seen, self._told = obs.clone(), None
+        seen, self._told, self._paid = obs.clone(), None, None
         seen[:, FLAGS] = told
+        if self._mean_reward:
+            seen[:, REWARD] = paid / self.steps
         self._decided = decide(seen)
         return self._decided
 
@@ -46,12 +51,13 @@ class Holding:
         """All that is needed to go on, on the CPU."""
         now = self._decided
         held = [] if now is None else [part.cpu().clone() for part in (now.action, now.drawn, now.log_prob)]
-        return {"step": self._step, "told": None if self._told is None else self._told.cpu().clone(), "held": held}
+        told, paid = (None if part is None else part.cpu().clone() for part in (self._told, self._paid))
+        return {"step": self._step, "told": told, "paid": paid, "held": held}
 
     def set_state(self, state: State, device: torch.device) -> None:
         """Goes on from a state."""
         self._step, held = int(state["step"]), [part.to(device) for part in state["held"]]
-        self._told = None if state["told"] is None else state["told"].to(device)
+        self._told, self._paid = (None if state[name] is None else state[name].to(device) for name in ("told", "paid"))
         self._decided = Explored(*held) if held else None
 
 

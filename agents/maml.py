@@ -9,11 +9,13 @@ weights, then, in training, as many with those of the world, which all further e
 """
 
 import copy
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
 from mtrl.algorithm import Explored, Metrics, OnPolicyAlgorithm, Policy, Problem, Rows
+from mtrl.errors import UserError
 from mtrl.parts.network import NetworkShape, TaskParameters, call_network
 from mtrl.rollouts import RolloutBuffer, gae
 from mtrl.types import Actions, Observations, State, TaskIds
@@ -23,6 +25,7 @@ from . import baseline
 from .advantages import LEAST_DEVIATION
 from .build import ACTOR_HEAD
 from .gaussian import CommonSpread, Gaussian, WithSpread
+from .holding import Holding, decisions_of
 from .maml_config import MAMLConfig
 from .meta_checks import refuse_own_parts, refuse_several_processes
 from .networks.build import build_network
@@ -59,7 +62,8 @@ class MAML(OnPolicyAlgorithm):
         problem: Tasks, masks, device and seed; observations are those of `Trials`.
 
     Raises:
-        UserError: The network has parts of a task's own, or several processes are to train together.
+        UserError: The network has parts of a task's own, an episode is no whole decisions, or several processes are to
+            train together.
     """
 
     whole_trials = True
@@ -73,7 +77,13 @@ class MAML(OnPolicyAlgorithm):
         self._actions = problem.action_mask.shape[1]
         self._shown = problem.obs_mask.shape[1] - self._actions - TOLD
         self._episodes = problem.learned_episodes or problem.trial_episodes
-        self.rollout_steps = self._inner_steps + config.outer_episodes * problem.horizon
+        self.rollout_steps = (self._episodes + config.outer_episodes) * problem.horizon
+        if problem.horizon % config.hold:
+            raise UserError(
+                f"--algorithm.hold {config.hold} does not divide the {problem.horizon} steps of an episode: give a "
+                "divisor"
+            )
+        self._holding = Holding(config.hold, mean_reward=True)
         self._policy = Gaussian(config.initial_log_std, config.min_log_std, config.max_log_std, squash=False)
         self._mask = problem.action_mask.to(problem.device, torch.float32)
         self.actor = self._build_network()
@@ -93,7 +103,8 @@ class MAML(OnPolicyAlgorithm):
 
     @property
     def _inner_steps(self) -> int:
-        return self._episodes * self.problem.horizon
+        """Decisions in the episodes that a world adapts on."""
+        return self._episodes * self.problem.horizon // self.config.hold
 
     @property
     def _shared(self) -> Weights:
@@ -111,16 +122,18 @@ class MAML(OnPolicyAlgorithm):
     @torch.no_grad()
     def act(self, obs: Observations, task_id: TaskIds, *, mode: bool) -> Actions:
         """See `Algorithm.act`; while it adapts it samples in any case, for without chance there is nothing to learn."""
-        explored, outputs, adapting = self._explore(obs, task_id)
-        if not mode:
-            return explored.action
-        best = self._policy.mode(outputs, self._mask_of(task_id))[:, 0]
-        return torch.where(adapting[:, None], explored.action, best)
+
+        def decide(seen: Observations) -> Explored:
+            explored, outputs, adapting = self._explore(seen, task_id)
+            best = self._policy.mode(outputs, self._mask_of(task_id))[:, 0] if mode else explored.action
+            return replace(explored, action=torch.where(adapting[:, None], explored.action, best))
+
+        return self._holding(obs, decide).action
 
     @torch.no_grad()
     def explore(self, obs: Observations, task_id: TaskIds) -> Explored:
         """See `OnPolicyAlgorithm.explore`."""
-        return self._explore(obs, task_id)[0]
+        return self._holding(obs, lambda seen: self._explore(seen, task_id)[0])
 
     def _explore(self, obs: Observations, task_id: TaskIds) -> tuple[Explored, torch.Tensor, torch.Tensor]:
         told, task_id = taken_apart(obs, self._actions), task_id.clamp(max=self.problem.num_tasks - 1)
@@ -194,6 +207,7 @@ class MAML(OnPolicyAlgorithm):
     @torch.no_grad()
     def digest(self, rollout: RolloutBuffer, last_obs: Observations, progress: float) -> Rows:
         """What both steps are learned from, `[task, world, step, ...]`; steps that belong to neither weigh nothing."""
+        rollout, last_obs, _ = decisions_of(rollout, last_obs, None, self.config.hold)
         seen = taken_apart(torch.cat([rollout.obs, last_obs[None]]).movedim(1, 0), self._actions)
         ended = seen.ended[:, 1:] | rollout.ended.T
         number = ended.cumsum(dim=1) - ended.to(torch.int64)
@@ -258,12 +272,13 @@ class MAML(OnPolicyAlgorithm):
         other = copy.copy(self)
         other._memory, other._own, other._plays = None, {}, True
         other._episodes = self.problem.trial_episodes
+        other._holding = Holding(self.config.hold, mean_reward=True)
         other._generator = torch.Generator(self.problem.device).manual_seed(self.problem.seed + 2)
         return other
 
     def begin_elsewhere(self) -> None:
         """See `Algorithm.begin_elsewhere`."""
-        self._memory = None
+        self._memory, self._holding = None, Holding(self.config.hold, mean_reward=True)
 
     def weights(self) -> Weights:
         """The weights that adaptation begins from."""
@@ -277,12 +292,14 @@ class MAML(OnPolicyAlgorithm):
         """The random numbers, and what is known of the trials that go on."""
         memory = None if self._memory is None else self._memory.get_state()
         own = {name: value.cpu().clone() for name, value in self._own.items()}
-        return {"generator": self._generator.get_state(), "memory": memory, "own": own}
+        held = self._holding.get_state()
+        return {"generator": self._generator.get_state(), "memory": memory, "own": own, "holding": held}
 
     def set_state(self, state: State) -> None:
         """Goes on from a state."""
         self._generator.set_state(state["generator"])
         self._own = {name: value.to(self.problem.device) for name, value in state["own"].items()}
+        self._holding.set_state(state["holding"], self.problem.device)
         self._memory = None
         if state["memory"] is not None:
             sizes = (self._episodes, self._inner_steps, self._shown, self._actions, self.problem.device)

@@ -27,6 +27,9 @@ class MAMLConfig:
     that learning to adapt is compared with."""
     outer_episodes: int = 10
     """Episodes with adapted weights in each world, which the outer step is learned from."""
+    hold: int = 1
+    """Environment steps that each decision stands for: the action is held, gradients and the discount count decisions,
+    and a reward is the mean over the steps."""
     gamma: float = 0.99
     """Discount."""
     gae_lambda: float = 1.0
@@ -70,6 +73,7 @@ class MAMLConfig:
 _BOUNDS: Bounds = {
     "inner_learning_rate": (0.0, 1e3),
     "outer_episodes": (1, 10_000),
+    "hold": (1, 100_000),
     "gamma": (0.0, 1.0),
     "gae_lambda": (0.0, 1.0),
     "kl": (1e-9, 1e3),
