@@ -176,11 +176,13 @@ def test_all_worlds_at_once_are_as_one_after_the_other():
             assert torch.allclose(value[0], together[name][world], atol=1e-6), name
 
 
-def test_what_is_played_with_is_what_is_learned_from():
-    loop = loop_of()
+@pytest.mark.parametrize("hold", [1, 5])
+def test_what_is_played_with_is_what_is_learned_from(hold):
+    loop = loop_of(hold=hold)
     agent, rows = loop.algorithm, rows_of(loop)
     told = rows["inner/weight"].sum(dim=2), rows["outer/weight"].sum(dim=2)
-    assert told[0].tolist() == [[EPISODES * HORIZON] * WORLDS] and told[1].tolist() == [[OUTER * HORIZON] * WORLDS]
+    decisions = [[[episodes * HORIZON // hold] * WORLDS] for episodes in (EPISODES, OUTER)]
+    assert [weights.tolist() for weights in told] == decisions
     inner, outer = (lessons(agent, rows, name) for name in ("inner", "outer"))
     task_id = torch.zeros(WORLDS, dtype=torch.int64)
     weights = {name: value.detach().requires_grad_() for name, value in agent._shared.items()}
@@ -195,6 +197,26 @@ def test_what_is_played_with_is_what_is_learned_from():
     report = agent.update(rows)
     assert float(report["kl"]) <= agent.config.kl and float(report["gain"]) >= 0.0
     assert report["return/before"].shape == (1,)
+
+
+def test_decisions_that_stand_for_several_steps_go_on_where_they_were():
+    loop, other = loop_of(hold=5), loop_of(hold=5)
+    acted = []
+    for agent_loop in (loop, other):
+        explore = agent_loop.algorithm.explore
+        agent_loop.algorithm.explore = lambda *given, explore=explore: acted.append(explore(*given)) or acted[-1]
+    for _ in range(EPISODES * HORIZON - 2):  # within a decision, before the inner step
+        loop.advance()
+    repeated = [step.action for step in acted]
+    assert all(torch.equal(one, repeated[number // 5 * 5]) for number, one in enumerate(repeated))
+    assert not torch.equal(repeated[0], repeated[5])
+    other.algorithm.load_weights(loop.algorithm.weights())
+    other.set_state(loop.get_state())
+    acted.clear()
+    for _ in range(2 * HORIZON):
+        loop.advance()
+        other.advance()
+    assert all(torch.equal(one.action, same.action) for one, same in zip(acted[::2], acted[1::2], strict=True))
 
 
 def test_advantages_are_rewards_to_go_less_a_baseline():
@@ -278,6 +300,7 @@ def played(agent):
         ({"actor": dataclasses.replace(POLICY, name="multi_head")}, "parts of each task's own"),
         ({"kl": 0.0}, "algorithm.kl"),
         ({"outer_episodes": 0}, "outer-episodes"),
+        ({"hold": 3}, "hold 3 does not divide the 20 steps of an episode"),
     ],
 )
 def test_what_cannot_learn_to_adapt_is_refused(changes, message):
