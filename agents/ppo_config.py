@@ -63,6 +63,11 @@ class PPOConfig(ActorCriticConfig):
                 f"'{self.value.name}' gives histograms: leave it 0, or take --critic mse or popart"
             )
         super().check()
+        if self.max_log_std - self.max_log_std_fall <= self.min_log_std:
+            raise UserError(
+                f"--algorithm.max-log-std-fall {self.max_log_std_fall} takes --algorithm.max-log-std {self.max_log_std} "
+                f"down to --algorithm.min-log-std {self.min_log_std}: give less"
+            )
 
 
 _BOUNDS: Bounds = {

@@ -177,6 +177,23 @@ def test_spreads_begin_as_asked_and_are_learned(spread):
     assert (spreads.std(dim=1).max() < 1e-6) == (spread == "task") and spreads.abs().max() > 0
 
 
+def test_noise_falls_with_the_run_and_is_what_it_was_on_going_on():
+    settings = {"spread": "state", "initial_log_std": 0.0, "max_log_std": -1.0, "max_log_std_fall": 1.5}
+    agent, other = agent_of(**settings), agent_of(**settings)
+    obs, task_id = torch.randn(400 * TASKS, 4), torch.arange(TASKS).repeat_interleave(400)
+
+    def spread_of(policy):
+        return (policy.explore(obs, task_id).drawn - policy.act(obs, task_id, mode=True))[:400].std().log()
+
+    assert spread_of(agent) == pytest.approx(-1.0, abs=0.1)
+    rollout, last, _ = rolled_out(agent)
+    agent.update(agent.digest(rollout, last, 0.6))
+    assert spread_of(agent) == pytest.approx(-1.9, abs=0.1)
+    other.load_weights(agent.weights())
+    other.set_state(agent.get_state())
+    assert torch.equal(other.explore(obs, task_id).drawn, agent.explore(obs, task_id).drawn)
+
+
 def test_the_actors_loss_is_the_clipped_one():
     agent = agent_of(clip=0.2, entropy_weight=0.03, advantages="none")
     rollout, last, _ = rolled_out(agent)
@@ -305,6 +322,7 @@ def test_every_combiner_updates_both_sides(name):
     ("settings", "complaint"),
     [
         ({"value_clip": 0.2, "value": CriticConfig().renamed("c51")}, "value-clip"),
+        ({"min_log_std": -2.0, "max_log_std": 0.0, "max_log_std_fall": 2.0}, "max-log-std-fall 2.0 takes"),
         ({"min_log_std": 1.0, "max_log_std": 0.0}, "min-log-std"),
         ({"epochs": 0}, "epochs"),
         ({"gae_lambda": 1.5}, "gae-lambda"),
