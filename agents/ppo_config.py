@@ -65,8 +65,8 @@ class PPOConfig(ActorCriticConfig):
         super().check()
         if self.max_log_std - self.max_log_std_fall <= self.min_log_std:
             raise UserError(
-                f"--algorithm.max-log-std-fall {self.max_log_std_fall} takes --algorithm.max-log-std {self.max_log_std} "
-                f"down to --algorithm.min-log-std {self.min_log_std}: give less"
+                f"--algorithm.max-log-std-fall {self.max_log_std_fall} takes max-log-std {self.max_log_std} down to "
+                f"min-log-std {self.min_log_std}: give less"
             )
 
 
