@@ -66,9 +66,9 @@ def shares(line: dict[str, float]) -> list[float]:
 PAGE = """# Worlds that shift
 
 {suite}, `{agent}`, {steps:,} environment steps a task on average, seeds {seeds}. *Worlds shift*:
-`--shift.floor {floor}`. *Success*: A-eval at the end, *worst task* of a run; *mean over training*: of {points} evaluations, from 0 on. *Steps*:
-of the task that took the fewest and of the one that took the most, over the mean. *Minutes* of training in all, on a
-machine that does other things too. Few seeds, so no ranking.
+`--shift.floor {floor}`. *Success*: A-eval at the end, *worst task* of a run; *mean over training*: of {points}
+evaluations, from 0 on. *Steps*: of the task that took the fewest and of the one that took the most, over the mean.
+*Minutes* of training in all, on a machine that does other things too. Few seeds, so no ranking.
 
     {command}
 
