@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import scene_tasks
 import torch
 from runner_toys import TASK_NAMES, everything, register, tensors_differ, tiny_config
 from test_on_policy import register_tiny_ppo
@@ -67,9 +68,25 @@ def test_how_many_worlds_play(floor, slots, success, playing):
     assert env.arrange(torch.zeros(2)) and env.playing == (slots, slots) and env.twin is None
 
 
-@pytest.mark.parametrize("names", [TASK_NAMES, ("reach-v3", "push-v3")], ids=["toys", "native"])
-def test_a_slot_that_rests_repeats_one_that_plays(names):
-    plain, env = toys(names=names), toys(0.25, names)
+KINDS = {
+    "toys": lambda: toys(),
+    "native": lambda: toys(names=("reach-v3", "push-v3")),
+    "processes": lambda: toys(names=("wire-a-v0", "wire-b-v0")),
+    "warp": lambda: scene_tasks.build(("roll", "roll-too"), SLOTS, 5, engine="warp"),
+}
+
+
+@pytest.fixture
+def rolls(tmp_path, monkeypatch):
+    monkeypatch.setenv("MTRL_CACHE", str(tmp_path))
+    with scene_tasks.registered():
+        scene_tasks.register("roll-too")
+        yield
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_slot_that_rests_repeats_one_that_plays(rolls, kind):
+    plain, env = KINDS[kind](), ShiftingWorlds(KINDS[kind](), 0.25)
     env.arrange(torch.tensor([1.0, 0.34]))
     assert env.playing == (1, 3) and env.twin.tolist() == [0, 0, 0, 0, 4, 5, 6, 4]
     first, second = (one.reset(seed=3) for one in (plain, env))
@@ -85,6 +102,8 @@ def test_a_slot_that_rests_repeats_one_that_plays(names):
         assert all(torch.equal(told[name][env.twin], info[name]) for name in ("success", "final_mask", "goal_index"))
         assert torch.equal(told["final_obs"][env.twin], info["final_obs"])
         assert info["active"].tolist() == second[1]["active"].tolist()
+    plain.close()
+    env.close()
 
 
 def test_the_native_engine_does_not_simulate_worlds_that_rest():
