@@ -255,5 +255,6 @@ def test_what_was_drawn_has_the_probability_that_was_noted(tmp_path, first_succe
 def test_it_is_worth_nothing_where_no_world_can_rest(tmp_path):
     with pytest.raises(UserError, match=r"--shift\.floor lets worlds rest, and there is one of each task"):
         shifting_run(tmp_path, "toy", slots_per_task=1)
+    assert not list(tmp_path.iterdir())
     with pytest.raises(UserError, match=r"--shift\.floor 0\.0 is impossible"):
         shifting_run(tmp_path, "toy", shift={"floor": 0.0})

@@ -23,7 +23,7 @@ from mtrl.suites import Suite, resolve_suite
 from mtrl.tasks import TASKS
 from mtrl.vector.build import ENGINES, choose_engines, make_vector_env
 from mtrl.vector.contract import TaskVectorEnv
-from mtrl.vector.shifting import ShiftingWorlds
+from mtrl.vector.shifting import ShiftingWorlds, refuse_single_worlds
 from mtrl.vector.trials import Trials, mask_in_trials
 
 SPLITS = ("train", "heldout", "test")
@@ -175,6 +175,8 @@ def prepare(config: RunConfig) -> Experiment:
         TRACKERS.get(name)
     slots = slots_for(config, len(suite.train_tasks), preset.defaults.slots_per_task)
     validate(replace(config, slots_per_task=slots))
+    if config.shift.floor < 1.0:
+        refuse_single_worlds(slots)
     device = torch.device(resolve_device(config.device, Ranks.local()))
     name = describe_agent(config, preset.defaults)
     return Experiment(config, suite, preset, device, run_folder_of(config, suite, name), slots, name)

@@ -12,6 +12,18 @@ from mtrl.vector.contract import StepInfo, TaskVectorEnv, schedule_of, slots_of_
 from mtrl.vector.wrapper import WrappedVectorEnv
 
 
+def refuse_single_worlds(slots_per_task: int) -> None:
+    """For whoever is about to build `ShiftingWorlds`.
+
+    Raises:
+        UserError: There is one slot of each task, which cannot rest.
+    """
+    if slots_per_task < 2:
+        raise UserError(
+            "--shift.floor lets worlds rest, and there is one of each task: raise --slots-per-task, or leave it out"
+        )
+
+
 class ShiftingWorlds(WrappedVectorEnv):
     """Of every task with success s, a share f + (1 - f) (1 - s) of its slots plays, and the others rest.
 
@@ -36,10 +48,7 @@ class ShiftingWorlds(WrappedVectorEnv):
         super().__init__(env)
         self.obs_mask, self.action_mask = env.obs_mask, env.action_mask
         self._floor, self._slots, self._seed = floor, slots_of_each_task(env), 0
-        if self._slots < 2:
-            raise UserError(
-                "--shift.floor lets worlds rest, and there is one of each task: raise --slots-per-task, or leave it out"
-            )
+        refuse_single_worlds(self._slots)
         self._play((self._slots,) * len(env.tasks))
 
     def _play(self, counts: tuple[int, ...]) -> None:
