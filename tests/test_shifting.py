@@ -25,6 +25,10 @@ SLOTS = 4
 FAILS = float("nan")
 
 
+def register_all():
+    register(), register_tiny_ppo(), register_tiny_rl2(), register_tiny_rl2(7)
+
+
 def toys(floor=None, names=TASK_NAMES, slots=SLOTS):
     register()
     goals = make_goal_sets([TASKS.get(name) for name in names], 5, 0)[0]
@@ -140,8 +144,7 @@ SMALL = {
 
 
 def shifting_run(folder, agent, steps=240, **changes):
-    tiny_config(folder)
-    register_tiny_ppo(), register_tiny_rl2(), register_tiny_rl2(7)
+    register_all()
     options = {
         "slots_per_task": SLOTS,
         "shift": {"floor": 0.25, "every": 30},
@@ -200,7 +203,7 @@ def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path, monkeypat
 
 
 def loop_of(tmp_path, agent, kind, **changes):
-    register_tiny_ppo(), register_tiny_rl2()
+    register_all()
     config = tiny_config(tmp_path, agent, slots_per_task=SLOTS, shift=ShiftConfig(0.25, 12), **changes)
     experiment = prepare(config)
     loop = kind(experiment.build_agent(), experiment.build_env(experiment.goal_sets()["train"], SLOTS), config)
@@ -232,16 +235,16 @@ def test_no_transition_leads_from_one_arrangement_to_the_next(tmp_path, first_su
     assert torch.equal(loop.buffer._batch(step + 1, world, 0.9, 1).next_obs, after[9][4]["final_obs"])
 
 
-@pytest.mark.parametrize("agent", ["tiny-ppo", "tiny-rl2"])
-def test_what_was_drawn_has_the_probability_that_was_noted(tmp_path, first_succeeds, agent):
+@pytest.mark.parametrize(("agent", "steps"), [("tiny-ppo", 3), ("tiny-rl2", 3), ("tiny-rl2-7", 7)])
+def test_what_was_drawn_has_the_probability_that_was_noted(tmp_path, first_succeeds, agent, steps):
     """Else the first update from a rollout would find that the policy had changed."""
-    changes = {"epochs": 1, "minibatches": 1, "rollout_steps": 3, "normalize_obs": False, "overlap": False}
-    register_tiny_ppo(), register_tiny_rl2()
+    changes = {"epochs": 1, "minibatches": 1, "rollout_steps": steps, "normalize_obs": False, "overlap": False}
+    register_all()
     algorithm = dataclasses.replace(tiny_config(tmp_path, agent).algorithm, **changes)
     loop = loop_of(tmp_path, agent, OnPolicyLoop, algorithm=algorithm, warmup_steps=0)
     ended, observe = [], loop.algorithm.observe
     loop.algorithm.observe = lambda step: ended.append(step.ended) or observe(step)
-    for _ in range(24):
+    for _ in range(8 * steps):
         loop.advance()
         if loop.env.twin is not None and loop.rollout.filled:
             newest = (getattr(loop.rollout, name)[loop.rollout.filled - 1] for name in ("action", "log_prob", "reward"))
@@ -249,7 +252,9 @@ def test_what_was_drawn_has_the_probability_that_was_noted(tmp_path, first_succe
         if loop.metrics:
             assert loop.metrics["kl"].abs().max() < 1e-6
     assert loop.env.playing == (1, SLOTS) and loop.updates == 8
-    assert ended[8].all() and not ended[7].any()  # where worlds shift, running returns are no longer
+    assert [number for number, all_of in enumerate(ended) if all_of.all()] == [
+        3 * steps - 1
+    ]  # where worlds shift, running returns are no longer
 
 
 def test_it_is_worth_nothing_where_no_world_can_rest(tmp_path):
