@@ -1,7 +1,7 @@
 """Worlds that shift: those of tasks that succeed rest, so that steps go to tasks that still fail."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -97,8 +97,10 @@ class ShiftingWorlds(WrappedVectorEnv):
         """See `TaskVectorEnv.step_wait`."""
         *results, info = self._env.step_wait()
         obs, reward, terminated, truncated = map(self._repeated, results)
-        others: Any = {name: self._repeated(value) for name, value in info.items() if name != "active"}  # pyright: ignore
-        return obs, reward, terminated, truncated, {**others, "active": info["active"]}
+        told: Any = {
+            name: value if name == "active" else self._repeated(value) for name, value in cast(Any, info).items()
+        }
+        return obs, reward, terminated, truncated, told
 
     def get_state(self) -> State:
         """See `TaskVectorEnv.get_state`."""
