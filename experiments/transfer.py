@@ -142,6 +142,7 @@ are, and the new task's own head learns alone. *Success*: A-eval after {steps} s
 evaluations, from 0 on. *Forward transfer*: how much of what learning from scratch leaves is gained (Continual World,
 2021). Few seeds, so no ranking.
 
+    {made}
     {command}
 
 {table}
@@ -169,8 +170,9 @@ def main() -> None:
     agent = str(read_source(options.source)["agent"])
     found = table(options.results, agent, options.tasks, options.seeds)
     if options.output:
-        suite = read_source(options.source)["suite"]
+        suite, made = read_source(options.source)["suite"], read_json(options.source / "config.json")["command"]
         words = {"command": f"python experiments/transfer.py {' '.join(sys.argv[1:])}", "steps": f"{options.steps:,}"}
+        words["made"] = " ".join(["mtrl", *made[1:]])
         options.output.write_text(PAGE.format(source=f"`{agent}`", suite=suite, table=found, **words))
     print(found)
     for job in failed:
