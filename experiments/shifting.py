@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from learning import Job, place, run_all
+from learning import RESULTS, Job, place, run_all
 from transfer import POINTS, area, curve
 
 ARMS = {"all": "all play", "shift": "worlds shift"}
@@ -87,10 +87,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at once, each on a core")
     parser.add_argument("--hours", type=float, default=24.0, help="then stop")
     parser.add_argument("--runs", type=Path, default=Path("runs/shifting"))
+    parser.add_argument("--results", type=Path, default=RESULTS / "shifting")
     parser.add_argument("--output", type=Path, help="page to write")
     options = parser.parse_args()
     jobs = jobs_of(options.suite, options.agent, options.seeds, options.steps, options.floor, options.runs)
-    failed = run_all(jobs, options.jobs, options.hours * 3600, options.runs / "kept")
+    failed = run_all(jobs, options.jobs, options.hours * 3600, options.results)
     head = "| | seeds | success | each | worst task | mean over training | steps | minutes |"
     lines = [head, "|---" * 8 + "|"]
     for arm, said in ARMS.items():
