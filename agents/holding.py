@@ -35,17 +35,23 @@ class Holding:
         if self.steps == 1:
             return decide(obs)
         told = obs[:, FLAGS] if self._told is None else torch.maximum(self._told, obs[:, FLAGS])
-        paid = obs[:, REWARD] if self._paid is None else self._paid + obs[:, REWARD]
+        paid = None
+        if self._mean_reward:
+            paid = obs[:, REWARD] if self._paid is None else self._paid + obs[:, REWARD]
         due, self._step = self._step % self.steps == 0, self._step + 1
         if not due and self._decided is not None:
             self._told, self._paid = told, paid
             return self._decided
         seen, self._told, self._paid = obs.clone(), None, None
         seen[:, FLAGS] = told
-        if self._mean_reward:
+        if paid is not None:
             seen[:, REWARD] = paid / self.steps
         self._decided = decide(seen)
         return self._decided
+
+    def anew(self) -> "Holding":
+        """One that has decided nothing yet, and is otherwise the same."""
+        return Holding(self.steps, mean_reward=self._mean_reward)
 
     def get_state(self) -> State:
         """All that is needed to go on, on the CPU."""

@@ -272,13 +272,13 @@ class MAML(OnPolicyAlgorithm):
         other = copy.copy(self)
         other._memory, other._own, other._plays = None, {}, True
         other._episodes = self.problem.trial_episodes
-        other._holding = Holding(self.config.hold, mean_reward=True)
+        other._holding = self._holding.anew()
         other._generator = torch.Generator(self.problem.device).manual_seed(self.problem.seed + 2)
         return other
 
     def begin_elsewhere(self) -> None:
         """See `Algorithm.begin_elsewhere`."""
-        self._memory, self._holding = None, Holding(self.config.hold, mean_reward=True)
+        self._memory, self._holding = None, self._holding.anew()
 
     def weights(self) -> Weights:
         """The weights that adaptation begins from."""

@@ -139,7 +139,7 @@ class RL2(PPO):
         """See `Algorithm.player`: the same networks, with a memory of other worlds and random numbers of its own."""
         other = copy.copy(self)
         other._generator = torch.Generator(self.problem.device).manual_seed(self.problem.seed + 2)
-        other._holding, other._adapting = Holding(self.config.hold), None
+        other._holding, other._adapting = self._holding.anew(), None
         other._remembered, other._carried, other._memory = None, None, GroupMemory()
         return other
 
@@ -208,5 +208,5 @@ class RL2(PPO):
     def begin_elsewhere(self) -> None:
         """See `Algorithm.begin_elsewhere`."""
         self._remembered = self._carried = self._late = None
-        self._holding = Holding(self.config.hold)
+        self._holding = self._holding.anew()
         super().begin_elsewhere()

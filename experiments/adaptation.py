@@ -11,12 +11,11 @@ of what was run before.
 import argparse
 import itertools
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from learning import RESULTS, Job, place, run_all
+from learning import RESULTS, Job, leave, place, run_all
 from transfer import SETTINGS, settings_of
 
 from mtrl import api
@@ -145,9 +144,7 @@ def main() -> None:
         made = commands(options.results, options.suites, options.agents, options.seeds)
         filled = {"rows": found, "commands": "\n".join(f"    {line}" for line in made)}
         options.output.write_text(PAGE.format(**filled, episodes=TRIAL[1], judged=TRIAL[3]))
-    for job in failed:
-        print(f"error: {job.title} failed, see {job.log}", file=sys.stderr)
-    sys.exit(bool(failed))
+    leave(failed)
 
 
 if __name__ == "__main__":

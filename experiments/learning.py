@@ -19,9 +19,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mtrl.algorithm import AGENTS, learns_in_trials
 from mtrl.run_folder import default_run_folder
@@ -174,6 +175,13 @@ def outcome(job: Job) -> str:
     return f"{state}, success {success:.3f} at {last['steps_per_task']} steps/task, {minutes:.0f} minutes"
 
 
+def leave(failed: Sequence[Job]) -> NoReturn:
+    """Ends a script that has run jobs; names those that failed."""
+    for job in failed:
+        print(f"error: {job.title} failed, see {job.log}", file=sys.stderr)
+    sys.exit(bool(failed))
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -201,9 +209,7 @@ def main() -> None:
         for seed, agent in itertools.product(arguments.seeds, agents)
     ]
     failed = run_all(jobs, arguments.jobs, arguments.hours * 3600, arguments.results)
-    for job in failed:
-        print(f"error: {job.agent} seed {job.seed} failed, see {job.log}", file=sys.stderr)
-    sys.exit(bool(failed))
+    leave(failed)
 
 
 if __name__ == "__main__":

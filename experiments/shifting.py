@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from learning import RESULTS, Job, place, run_all
+from learning import RESULTS, Job, leave, place, run_all
 from transfer import POINTS, area, curve
 
 ARMS = {"all": "all play", "shift": "worlds shift"}
@@ -104,9 +104,7 @@ def main() -> None:
         seeds = ", ".join(map(str, options.seeds))
         options.output.write_text(PAGE.format(**named, seeds=seeds, points=POINTS, command=command, table=table))
     print(table)
-    for job in failed:
-        print(f"error: {job.title} failed, see {job.log}", file=sys.stderr)
-    sys.exit(bool(failed))
+    leave(failed)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from learning import RESULTS, Job, place, run_all
+from learning import RESULTS, Job, leave, place, run_all
 
 from mtrl.algorithm import AGENTS
 from mtrl.config import option, to_dict
@@ -175,9 +175,7 @@ def main() -> None:
         words["made"] = " ".join(["mtrl", *made[1:]])
         options.output.write_text(PAGE.format(source=f"`{agent}`", suite=suite, table=found, **words))
     print(found)
-    for job in failed:
-        print(f"error: {job.title} failed, see {job.log}", file=sys.stderr)
-    sys.exit(bool(failed))
+    leave(failed)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,8 @@ class OnPolicyLoop(TrainingLoop):
         self._count_step()
         # Whole trials: where episodes were cut short, some are within one.
         anew = self.rollout.full and (self._rearranged() or self.algorithm.whole_trials)
-        self.algorithm.observe(Step(self._obs, explored.action, reward, terminated, ended | anew, self.env.task_id))
+        over = torch.ones_like(ended) if anew else ended
+        self.algorithm.observe(Step(self._obs, explored.action, reward, terminated, over, self.env.task_id))
         self.algorithm.begin_episodes(ended)
         self._obs = obs
         self.follow_success()

@@ -68,8 +68,7 @@ class CompositeVectorEnv(TaskVectorEnv):
         self._seed = self._seed if seed is None else int(seed)
         if self._seed < 0:
             raise UserError(f"seed {self._seed} is negative: use 0 or more")
-        counts = [self.goal_set.counts[task] for task in self.task_id.tolist()]
-        self._schedule = schedule_of(options) or ResampleGoals(counts, self._seed)
+        self._schedule = schedule_of(options) or ResampleGoals(self.goal_counts, self._seed)
         obs, infos = [], []
         for number, (part, slots) in enumerate(zip(self._parts, self._slots, strict=True)):
             own_seed = derived_seed(self._seed, number)

@@ -83,7 +83,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv, abc.ABC):
         self.goal_set = goal_set
         self.device = device
         self.num_envs = len(task_id)
-        self.playing = tuple(list(task_id).count(task) for task in range(len(tasks)))
+        self.playing = tuple(np.bincount(task_id, minlength=len(tasks)).tolist())
         obs_dim, action_dim = max(t.obs_dim for t in tasks), max(t.action_dim for t in tasks)
         self.obs_mask = torch.stack([torch.arange(obs_dim) < t.obs_dim for t in tasks]).to(device)
         self.action_mask = torch.stack([torch.arange(action_dim) < t.action_dim for t in tasks]).to(device)
@@ -91,6 +91,11 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv, abc.ABC):
         self.single_action_space = gymnasium.spaces.Box(-1.0, 1.0, (action_dim,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    @property
+    def goal_counts(self) -> list[int]:
+        """How many goals each slot may play."""
+        return [self.goal_set.counts[task] for task in self.task_id.tolist()]
 
     @abc.abstractmethod
     def reset(

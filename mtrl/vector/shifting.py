@@ -46,7 +46,6 @@ class ShiftingWorlds(WrappedVectorEnv):
 
     def __init__(self, env: TaskVectorEnv, floor: float) -> None:
         super().__init__(env)
-        self.obs_mask, self.action_mask = env.obs_mask, env.action_mask
         self._floor, self._slots, self._seed = floor, slots_of_each_task(env), 0
         refuse_single_worlds(self._slots)
         self._play((self._slots,) * len(env.tasks))
@@ -79,8 +78,7 @@ class ShiftingWorlds(WrappedVectorEnv):
     ) -> tuple[Observations, dict[str, Any]]:
         """See `TaskVectorEnv.reset`."""
         self._seed = self._seed if seed is None else int(seed)
-        counts = [self.goal_set.counts[task] for task in self.task_id.tolist()]
-        schedule = schedule_of(options) or ResampleGoals(counts, self._seed, self.trial_episodes)
+        schedule = schedule_of(options) or ResampleGoals(self.goal_counts, self._seed, self.trial_episodes)
         plays = [place < count for count in self.playing for place in range(self._slots)]
         chosen = {**(options or {}), "schedule": ChosenSlots(schedule, plays)}
         obs, info = self._env.reset(seed=self._seed, options=chosen)

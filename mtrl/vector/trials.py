@@ -129,8 +129,7 @@ class Trials(WrappedVectorEnv):
         if given.pop("random_progress", False):
             raise UserError("trials are whole episodes: leave --random-progress off")
         self._seed = self._seed if seed is None else int(seed)
-        counts = [self.goal_set.counts[task] for task in self.task_id.tolist()]
-        schedule = schedule_of(given) or ResampleGoals(counts, self._seed, self.trial_episodes)
+        schedule = schedule_of(given) or ResampleGoals(self.goal_counts, self._seed, self.trial_episodes)
         obs, info = self._env.reset(seed=self._seed, options={**given, "schedule": schedule})
         self._episode.zero_()
         self._before = told_first(torch.zeros_like(self._before), info["active"])

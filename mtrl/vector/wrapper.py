@@ -20,6 +20,7 @@ class WrappedVectorEnv(TaskVectorEnv):
     def __init__(self, env: TaskVectorEnv, tasks: Sequence[TaskSpec] = ()) -> None:
         super().__init__(tasks or env.tasks, env.task_id.tolist(), env.goal_set, env.device)
         self._env, self.report_every = env, env.report_every
+        self.obs_mask, self.action_mask = env.obs_mask, env.action_mask
         self.trial_episodes, self.adapting = env.trial_episodes, env.adapting
 
     def compile(self) -> None:
