@@ -66,7 +66,7 @@ class MAML(OnPolicyAlgorithm):
             train together.
     """
 
-    whole_trials = True
+    whole_trials = MAMLConfig.whole_trials
     epochs = minibatches = 1
     _plays = False
     """Whether this one plays for others to see, and learns nothing."""

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from mtrl.config import Bounds, TrialConfig, check_bounds
 from mtrl.parts.network import ConditioningConfig, NetworkConfig
@@ -16,6 +17,8 @@ _POLICY = NetworkConfig("one_hot", width=128, depth=2, activation="tanh", task=C
 class MAMLConfig:
     """Model-agnostic meta-learning with trust regions; the episodes that are adapted on are `--trial.episodes`."""
 
+    whole_trials: ClassVar[bool] = True
+    """In every rollout all worlds begin anew."""
     actor: NetworkConfig = field(default_factory=lambda: _POLICY)
     """The policy's network; it is told no task."""
     inner_learning_rate: float = 0.1

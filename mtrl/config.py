@@ -152,7 +152,8 @@ class RunConfig:
     graphs: bool = True
     """On CUDA, record updates once and replay them as CUDA graphs."""
     random_progress: bool = False
-    """Begin each slot's first training episode at a random step, so that slots do not end together (native, warp)."""
+    """Begin each slot's first training episode at a random step, so that slots do not end together (native, warp);
+    agents that learn to learn begin first trials at later episodes instead."""
     device: str = "auto"
     """Torch device: `auto`, `cpu`, `cuda`, `cuda:1`."""
     warmup_steps: int = 4_000
@@ -296,6 +297,8 @@ def validate(config: RunConfig) -> RunConfig:
     config.warp.check()
     if hasattr(config.algorithm, "check"):
         config.algorithm.check()
+    if config.random_progress and getattr(config.algorithm, "whole_trials", False):
+        raise UserError(f"{config.agent} learns from whole trials of all worlds: leave {option('random_progress')} off")
     capacity, slots = config.replay.capacity_per_task, config.slots_per_task
     if capacity < slots:
         raise UserError(

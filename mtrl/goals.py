@@ -172,6 +172,37 @@ class ChosenSlots:
         self._schedule.set_state(state)
 
 
+class BegunSlots:
+    """A schedule that is some way on already: each slot leaves out what it would have played first.
+
+    Args:
+        schedule: What slots play.
+        played: How many episodes each leaves out.
+    """
+
+    def __init__(self, schedule: GoalSchedule, played: Sequence[int]) -> None:
+        self._schedule, self._played = schedule, list(played)
+
+    def first(self, slot: int) -> int:
+        """See `GoalSchedule.first`."""
+        goal = self._schedule.first(slot)
+        for _ in range(self._played[slot]):
+            goal = self._schedule.following(slot)
+        return goal
+
+    def following(self, slot: int) -> int:
+        """See `GoalSchedule.following`."""
+        return self._schedule.following(slot)
+
+    def get_state(self) -> State:
+        """See `GoalSchedule.get_state`; what was left out counts as played."""
+        return self._schedule.get_state()
+
+    def set_state(self, state: State) -> None:
+        """See `GoalSchedule.set_state`."""
+        self._schedule.set_state(state)
+
+
 class EachGoalOnce(_CountingSchedule):
     """Every goal of a task exactly once, dealt over the task's slots; then the slot is inactive: evaluation.
 

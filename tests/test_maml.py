@@ -11,7 +11,7 @@ from mtrl.agents.maml_config import MAMLConfig
 from mtrl.agents.trial_memory import TrialMemory
 from mtrl.agents.trust_region import TrustRegion, conjugate_gradient
 from mtrl.algorithm import Problem
-from mtrl.config import RunConfig
+from mtrl.config import RunConfig, validate
 from mtrl.errors import UserError
 from mtrl.evaluation import evaluate
 from mtrl.goals import make_goal_sets
@@ -306,3 +306,8 @@ def played(agent):
 def test_what_cannot_learn_to_adapt_is_refused(changes, message):
     with pytest.raises(UserError, match=message):
         agent_of(points(), **changes)
+
+
+def test_trials_that_begin_late_are_refused():
+    with pytest.raises(UserError, match="whole trials of all worlds: leave --random-progress off"):
+        validate(RunConfig(agent="maml", random_progress=True, algorithm=MAMLConfig()))

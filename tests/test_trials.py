@@ -131,9 +131,10 @@ def test_episodes_to_adapt_in_are_counted_apart():
     assert 0.0 <= metrics["train/adapting/success"] <= 1.0
 
 
-def test_it_goes_on_exactly():
+@pytest.mark.parametrize("progress", [False, True])
+def test_it_goes_on_exactly(progress):
     env, other = Trials(inner(), EPISODES), Trials(inner(), EPISODES)
-    env.reset(seed=4), other.reset(seed=9)
+    env.reset(seed=4, options={"random_progress": progress}), other.reset(seed=9)
     given = actions(20, env)
     for action in given[:9]:
         env.step(action)
@@ -150,5 +151,25 @@ def test_it_goes_on_exactly():
 def test_what_cannot_be_is_refused():
     with pytest.raises(UserError, match="0 episodes"):
         Trials(inner(), 0)
-    with pytest.raises(UserError, match="random-progress"):
-        Trials(inner(), 2).reset(options={"random_progress": True})
+
+
+def test_first_trials_may_begin_at_later_episodes():
+    env, plain = Trials(inner(), EPISODES), Trials(inner(), EPISODES)
+    obs, _ = env.reset(seed=5, options={"random_progress": True})
+    whole, _ = plain.reset(seed=5)
+    assert torch.equal(obs, whole), "the goals of first trials are the same, and a trial begins"
+    skipped = torch.tensor([0, 1, 0, 1])  # two slots of each task, over four episodes
+    seen: dict[int, list[tuple[int, int]]] = {slot: [] for slot in range(4)}
+    for action in actions(48, env):
+        obs, _, terminated, _, info = env.step(action)
+        ended = info["episode_mask"]
+        assert torch.equal(terminated, ended & (info["episode"] == EPISODES - 1))
+        assert torch.equal(obs[:, -1] == 1, terminated)
+        for slot in ended.nonzero().flatten().tolist():
+            seen[slot].append((int(info["episode"][slot]), int(info["goal_index"][slot])))
+    goals = ResampleGoals([len(GOALS.rows[0])] * 4, 5, EPISODES)
+    for slot, played in seen.items():
+        wanted = [goals.first(slot)] + [goals.following(slot) for _ in range(30)]
+        first = int(skipped[slot])
+        assert played == [((first + n) % EPISODES, wanted[first + n]) for n in range(len(played))]
+        assert len(played) > 2 * EPISODES

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from mtrl.errors import UserError
-from mtrl.goals import ResampleGoals
+from mtrl.goals import BegunSlots, ResampleGoals
 from mtrl.types import Actions, Flags, Observations, Rewards, State
 from mtrl.vector.contract import StepInfo, TaskVectorEnv, schedule_of
 from mtrl.vector.wrapper import WrappedVectorEnv
@@ -122,16 +122,19 @@ class Trials(WrappedVectorEnv):
     ) -> tuple[Observations, dict[str, Any]]:
         """See `TaskVectorEnv.reset`; a schedule that is given has to hold each goal for all episodes of a trial.
 
-        Raises:
-            UserError: Episodes are to begin at random moments.
+        With `{"random_progress": True}` episodes are whole, and each slot's first trial begins at a later episode, so
+        that a task's slots are spread evenly over the episodes of a trial.
         """
         given = dict(options or {})
-        if given.pop("random_progress", False):
-            raise UserError("trials are whole episodes: leave --random-progress off")
         self._seed = self._seed if seed is None else int(seed)
         schedule = schedule_of(given) or ResampleGoals(self.goal_counts, self._seed, self.trial_episodes)
-        obs, info = self._env.reset(seed=self._seed, options={**given, "schedule": schedule})
         self._episode.zero_()
+        if given.pop("random_progress", False):
+            slots = torch.bincount(self.task_id)
+            place = torch.arange(self.num_envs, device=self.device) - (slots.cumsum(0) - slots)[self.task_id]
+            self._episode = place % self.trial_episodes
+            schedule = BegunSlots(schedule, self._episode.tolist())
+        obs, info = self._env.reset(seed=self._seed, options={**given, "schedule": schedule})
         self._before = told_first(torch.zeros_like(self._before), info["active"])
         return self._whole(obs), info
 
