@@ -32,6 +32,8 @@ from .networks.build import build_network
 from .trial_memory import TrialMemory
 from .weights import take_weights
 
+HEAD = ".head."
+"""In the names of what belongs to the last layer of a network."""
 Weights = dict[str, torch.Tensor]
 """Name to a parameter, or to one for each world, `[world, ...]`."""
 
@@ -70,6 +72,10 @@ class MAML(OnPolicyAlgorithm):
     epochs = minibatches = 1
     _plays = False
     """Whether this one plays for others to see, and learns nothing."""
+    _pretrains: bool
+    """Whether worlds take no inner step now."""
+    _pretrains_next: bool
+    """The same, from the next rollout on."""
 
     def __init__(self, config: MAMLConfig, problem: Problem) -> None:
         refuse_several_processes(problem, "MAML")
@@ -88,6 +94,7 @@ class MAML(OnPolicyAlgorithm):
         self._mask = problem.action_mask.to(problem.device, torch.float32)
         self.actor = self._build_network()
         self._generator = torch.Generator(problem.device).manual_seed(problem.seed + 1)
+        self._pretrains = self._pretrains_next = config.pretrain > 0.0
         self._memory: TrialMemory | None = None
         self._own: Weights = {}
 
@@ -158,7 +165,7 @@ class MAML(OnPolicyAlgorithm):
             self._memory = TrialMemory(*sizes, self.problem.device)
             self._own = {name: value.clone() for name, value in self._expanded(self._detached(), worlds).items()}
         ready = self._memory.learn(told)
-        if self.config.pretrain and not self._plays:
+        if self._pretrains and not self._plays:
             ready = torch.zeros_like(ready)
         if bool((ready | told.begins).any()):  # the host waits for the device here, at every step
             self._take(self._detached(), told.begins)
@@ -207,6 +214,7 @@ class MAML(OnPolicyAlgorithm):
     @torch.no_grad()
     def digest(self, rollout: RolloutBuffer, last_obs: Observations, progress: float) -> Rows:
         """What both steps are learned from, `[task, world, step, ...]`; steps that belong to neither weigh nothing."""
+        self._pretrains_next = progress < self.config.pretrain or self.config.pretrain == 1.0
         rollout, last_obs, _ = decisions_of(rollout, last_obs, None, self.config.hold)
         seen = taken_apart(torch.cat([rollout.obs, last_obs[None]]).movedim(1, 0), self._actions)
         ended = seen.ended[:, 1:] | rollout.ended.T
@@ -239,7 +247,7 @@ class MAML(OnPolicyAlgorithm):
             return self._surrogate(outputs, outer, task_id).mean(), _mean(divergence, outer.weight).mean()
 
         report = self.config.trust_region().step(list(self._shared.values()), measure)
-        paid = rows["reward"].mean(dim=1)
+        self._pretrains, paid = self._pretrains_next, rows["reward"].mean(dim=1)
         return {**report, "return/before": paid[:, 0], "return/after": paid[:, 1]}
 
     def _after(self, weights: Weights, inner: Lesson, outer: Lesson, task_id: TaskIds) -> torch.Tensor:
@@ -247,7 +255,7 @@ class MAML(OnPolicyAlgorithm):
         if not any(value.requires_grad for value in weights.values()):
             weights = {name: value.clone().requires_grad_() for name, value in weights.items()}
         own = self._expanded(weights, len(task_id))
-        if not self.config.pretrain:
+        if not self._pretrains:
             own = self._adapted(weights, inner, task_id)
         return self._outputs(own, outer.obs, task_id)
 
@@ -256,9 +264,10 @@ class MAML(OnPolicyAlgorithm):
         own = self._expanded(weights, len(task_id))
         losses = self._surrogate(self._outputs(own, lesson.obs, task_id), lesson, task_id)
         second = not (self.config.first_order or for_good)
-        steps = torch.autograd.grad(losses.sum(), list(own.values()), create_graph=second)
+        names = [name for name in own if self.config.adapt == "all" or HEAD in name]
+        steps = torch.autograd.grad(losses.sum(), [own[name] for name in names], create_graph=second)
         rate = self.config.inner_learning_rate
-        return {name: value - rate * step for (name, value), step in zip(own.items(), steps, strict=True)}
+        return own | {name: own[name] - rate * step for name, step in zip(names, steps, strict=True)}
 
     def _surrogate(self, outputs: torch.Tensor, lesson: Lesson, task_id: TaskIds) -> torch.Tensor:
         """`[world]`, minus what the policy gains by the advantages of what was drawn."""
@@ -293,11 +302,13 @@ class MAML(OnPolicyAlgorithm):
         memory = None if self._memory is None else self._memory.get_state()
         own = {name: value.cpu().clone() for name, value in self._own.items()}
         held = self._holding.get_state()
-        return {"generator": self._generator.get_state(), "memory": memory, "own": own, "holding": held}
+        numbers = {"generator": self._generator.get_state(), "pretrains": self._pretrains}
+        return {**numbers, "memory": memory, "own": own, "holding": held}
 
     def set_state(self, state: State) -> None:
         """Goes on from a state."""
         self._generator.set_state(state["generator"])
+        self._pretrains = bool(state["pretrains"])
         self._own = {name: value.to(self.problem.device) for name, value in state["own"].items()}
         self._holding.set_state(state["holding"], self.problem.device)
         self._memory = None

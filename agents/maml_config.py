@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mtrl.config import Bounds, TrialConfig, check_bounds
 from mtrl.parts.network import ConditioningConfig, NetworkConfig
@@ -23,11 +23,15 @@ class MAMLConfig:
     """The policy's network; it is told no task."""
     inner_learning_rate: float = 0.1
     """Of the gradient step that adapts; advantages have deviation 1."""
+    adapt: Literal["all", "head"] = "all"
+    """What that step changes: all weights, or those of the last layer alone (ANIL), which takes a larger rate: the
+    gradient of the others tells less of the goal and more of chance."""
     first_order: bool = False
     """Take that step for a constant where the outer gradient goes through it."""
-    pretrain: bool = False
-    """Learn what is best for all tasks without adaptation, and take the inner step in evaluations alone: the baseline
-    that learning to adapt is compared with."""
+    pretrain: float = 0.0
+    """Share of the run in which training leaves the inner step out and learns what is best for all tasks: a large step
+    takes a policy that can do nothing yet far off. 1: all of it, the baseline that learning to adapt is compared with.
+    Evaluations take the step in any case."""
     outer_episodes: int = 10
     """Episodes with adapted weights in each world, which the outer step is learned from."""
     hold: int = 1
@@ -75,6 +79,7 @@ class MAMLConfig:
 
 _BOUNDS: Bounds = {
     "inner_learning_rate": (0.0, 1e3),
+    "pretrain": (0.0, 1.0),
     "outer_episodes": (1, 10_000),
     "hold": (1, 100_000),
     "gamma": (0.0, 1.0),

@@ -122,9 +122,9 @@ def test_the_divergence_is_that_of_gaussians():
     assert torch.allclose(agent._policy.divergence(before, before, mask), torch.zeros(4, 5), atol=1e-6)
 
 
-@pytest.mark.parametrize("first_order", [False, True])
-def test_the_meta_gradient_is_that_of_finite_differences(first_order):
-    loop = loop_of(first_order=first_order)
+@pytest.mark.parametrize("first_order, adapt", [(False, "all"), (True, "all"), (False, "head"), (True, "head")])
+def test_the_meta_gradient_is_that_of_finite_differences(first_order, adapt):
+    loop = loop_of(first_order=first_order, adapt=adapt)
     agent = loop.algorithm
     rows = {name: row.double() for name, row in rows_of(loop).items()}
     agent.actor.double()
@@ -158,6 +158,19 @@ def test_the_meta_gradient_is_that_of_finite_differences(first_order):
         loop.algorithm.config = dataclasses.replace(agent.config, first_order=True)
         other = torch.autograd.grad(objective(weights), list(weights.values()))
         assert any(not torch.allclose(one, two, rtol=1e-3) for one, two in zip(found, other, strict=True))
+
+
+def test_the_last_layer_may_be_all_that_is_adapted():
+    loop, whole = loop_of(adapt="head", inner_learning_rate=2.0), loop_of(inner_learning_rate=2.0)
+    agent, rows = loop.algorithm, rows_of(loop)
+    inner, task_id = lessons(agent, rows, "inner"), torch.zeros(WORLDS, dtype=torch.int64)
+    weights = {name: value.detach().requires_grad_() for name, value in agent._shared.items()}
+    adapted, others = (one.algorithm._adapted(weights, inner, task_id) for one in (loop, whole))
+    head = {"body.head.weight", "body.head.bias"}
+    for name, value in adapted.items():
+        kept = value[0] if name in head else weights[name]
+        assert torch.equal(value, kept.expand_as(value)) == (name not in head)
+        assert torch.equal(value, others[name]) == (name in head)
 
 
 def lessons(agent, rows, name):
@@ -267,7 +280,7 @@ def test_it_learns_to_adapt_and_to_the_goal_that_was_met():
 
 
 def test_a_policy_for_all_worlds_learns_without_the_inner_step_and_takes_it_where_it_plays():
-    plain, never = loop_of(pretrain=True), loop_of(pretrain=True, inner_learning_rate=0.0)
+    plain, never = loop_of(pretrain=1.0), loop_of(pretrain=1.0, inner_learning_rate=0.0)
     for loop in (plain, never):
         for _ in range(2 * loop.algorithm.rollout_steps):
             loop.advance()
@@ -282,6 +295,26 @@ def test_a_policy_for_all_worlds_learns_without_the_inner_step_and_takes_it_wher
         )
     }
     assert set(moved["learns"]) == set(moved["never"]) == {1} and set(moved["plays"]) == {WORLDS}
+
+
+def test_the_inner_step_may_be_left_out_at_first():
+    rollout = loop_of().algorithm.rollout_steps
+    loop, whole, other = (loop_of(pretrain=share) for share in (0.5, 1.0, 0.5))
+    for one in (loop, whole, other):
+        one._config = RunConfig(warmup_steps=0, steps_per_task=4 * rollout * WORLDS)
+    for _ in range(2 * rollout):
+        loop.advance(), whole.advance()
+    assert tensors_differ(loop.algorithm.weights(), whole.algorithm.weights()) == ""
+    other.algorithm.load_weights(loop.algorithm.weights())
+    other.set_state(loop.get_state())
+    for _ in range(EPISODES * HORIZON + 1):
+        loop.advance(), whole.advance(), other.advance()
+    moved = [len(torch.unique(one.algorithm._own["body.head.bias"], dim=0)) for one in (loop, whole, other)]
+    assert moved == [WORLDS, 1, WORLDS]
+    for _ in range(rollout):
+        loop.advance(), whole.advance(), other.advance()
+    assert tensors_differ(loop.algorithm.weights(), other.algorithm.weights()) == ""
+    assert tensors_differ(loop.algorithm.weights(), whole.algorithm.weights()) != ""
 
 
 def played(agent):

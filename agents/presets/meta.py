@@ -20,7 +20,6 @@ WHOLE = RunConfig(
     agent="rl2",
     slots_per_task=10,
     warmup_steps=0,
-    random_progress=True,
     evaluation=EvaluationConfig(every=500_000, goals=10, slots_per_task=10),
     algorithm=RL2Config(
         actor=_network,
@@ -43,6 +42,7 @@ SMALL = replace(
     agent="rl2-small",
     steps_per_task=2_500_000,
     slots_per_task=100,
+    trial=TrialConfig(learned=4),
     evaluation=EvaluationConfig(every=0, goals=10, slots_per_task=50),
     algorithm=replace(
         WHOLE.algorithm,
@@ -50,8 +50,8 @@ SMALL = replace(
         critic=_small,
         memory=64,
         hold=5,
-        sampled_adaptation=True,
         scale=ScaleConfig("return_deviation"),
+        rollout_steps=400,
         final_learning_rate=0.1,
         epochs=10,
         minibatches=5,
@@ -77,7 +77,7 @@ MAML_SMALL = replace(
     algorithm=replace(MAML_WHOLE.algorithm, actor=replace(MAML_WHOLE.algorithm.actor, width=64), outer_episodes=3),
 )
 TUNED_WHOLE, TUNED_SMALL = (
-    replace(base, agent=name, algorithm=replace(base.algorithm, pretrain=True))
+    replace(base, agent=name, algorithm=replace(base.algorithm, pretrain=1.0))
     for base, name in ((MAML_WHOLE, "fine-tuned"), (MAML_SMALL, "fine-tuned-small"))
 )
 _latent = NetworkConfig("one_hot", width=300, depth=3, task=_hidden)
@@ -125,7 +125,7 @@ _PLAIN = "Schulman et al., TRPO, 2015; the baseline of Finn et al., MAML, 2017"
 _RAKELLY = "Rakelly et al., PEARL, 2019; settings of this project"
 for _defaults, _agent, _source, _description in (
     (WHOLE, RL2, _DUAN, "RL2: a policy with memory learns over ten episodes what the task and its goal are"),
-    (SMALL, RL2, _DUAN, "small form of rl2 for a laptop"),
+    (SMALL, RL2, _DUAN, "small form of rl2 for a laptop, which learns from trials of four episodes"),
     (MAML_WHOLE, MAML, _FINN, "MAML: weights from which one gradient step on ten episodes leads to a good policy"),
     (MAML_SMALL, MAML, _FINN, "small form of maml for a laptop, which learns from trials of three episodes"),
     (TUNED_WHOLE, MAML, _PLAIN, "one policy for all tasks by TRPO, fine-tuned by one gradient step on ten episodes"),
