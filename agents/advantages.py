@@ -14,8 +14,6 @@ from . import baseline
 
 LEAST_DEVIATION = 1e-8
 """Of advantages."""
-HIGHEST_REWARD = 10.0
-"""Of Meta-World."""
 
 
 def by_task(rows: torch.Tensor, tasks: int) -> torch.Tensor:
@@ -26,14 +24,6 @@ def by_task(rows: torch.Tensor, tasks: int) -> torch.Tensor:
 def over_time(rows: torch.Tensor, steps: int) -> torch.Tensor:
     """The inverse of `by_task`, for so many steps."""
     return rows.unflatten(1, (steps, -1)).movedim(0, 1).flatten(1, 2)
-
-
-def sharpened(reward: PerStep, exponent: float) -> PerStep:
-    """The mean of each reward r and of 10 (r / 10)^exponent, with its sign: 0 and 10 stay what they are."""
-    if exponent == 1.0:
-        return reward
-    peak = HIGHEST_REWARD * (reward.abs() / HIGHEST_REWARD) ** exponent * reward.sign()
-    return 0.5 * (reward + peak)
 
 
 def with_values(

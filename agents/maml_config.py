@@ -24,8 +24,8 @@ class MAMLConfig:
     inner_learning_rate: float = 0.1
     """Of the gradient step that adapts; advantages have deviation 1."""
     adapt: Literal["all", "head"] = "all"
-    """What that step changes: all weights, or those of the last layer alone (ANIL), which takes a larger rate: the
-    gradient of the others tells less of the goal and more of chance."""
+    """What that step changes: all weights, or those of the last layer alone (ANIL: Raghu et al., ICLR 2020), which
+    takes a larger rate: the gradient of the others tells less of the goal and more of chance."""
     first_order: bool = False
     """Take that step for a constant where the outer gradient goes through it."""
     pretrain: float = 0.0

@@ -16,7 +16,7 @@ from mtrl.rollouts import PerStep, RolloutBuffer
 from mtrl.types import Observations, State, TaskIds
 
 from .actor_critic import ActorCritic
-from .advantages import by_task, normalized, over_time, sharpened, with_linear_baseline, with_values
+from .advantages import by_task, normalized, over_time, with_linear_baseline, with_values
 from .build import Sizes, build_actor_and_critics
 from .gaussian import CommonSpread, Gaussian, TaskSpread, WithSpread
 from .optimizers import Optimizers
@@ -89,8 +89,7 @@ class PPO(ActorCritic[PPOConfig], OnPolicyAlgorithm):
         if self._rollouts == 1:
             self.scale.refit(self._ranks.mean(by_task(rollout.reward, tasks).mean(dim=1))[0])
         factors = self.scale.factors(self._log_temperatures())
-        reward = sharpened(rollout.reward, config.reward_exponent)
-        reward = reward * factors.repeat_interleave(reward.shape[1] // tasks)
+        reward = rollout.reward * factors.repeat_interleave(rollout.reward.shape[1] // tasks)
         rows = {name: by_task(getattr(rollout, name), tasks) for name in ("obs", "action", "log_prob")}
         if config.baseline == "linear":
             advantage, _ = with_linear_baseline(

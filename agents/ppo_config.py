@@ -51,9 +51,6 @@ class PPOConfig(ActorCriticConfig):
     max_log_std_fall: float = 0.0
     """By how much `max_log_std` falls, linearly, until the run ends, so that a policy that needs noise to find out what
     to do also learns to do without."""
-    reward_exponent: float = 1.0
-    """n: what is learned from is the mean of each reward r and of 10 (r / 10)^n. Rewards of Meta-World are from 0 to 10
-    and some hardly rise just before success: a policy stays beside the goal. Above 1, that last bit counts for more."""
     squash: bool = False
     """Bring actions to [-1, 1] by tanh instead of clipping them."""
 
@@ -86,5 +83,4 @@ _BOUNDS: Bounds = {
     "target_kl": (0.0, 1e3),
     "initial_log_std": (-20.0, 5.0),
     "max_log_std_fall": (0.0, 20.0),
-    "reward_exponent": (0.1, 100.0),
 }

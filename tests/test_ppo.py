@@ -9,7 +9,7 @@ import torch
 from agent_toys import CPU, problem
 
 from mtrl.agents import baseline
-from mtrl.agents.advantages import by_task, normalized, over_time, sharpened, with_linear_baseline
+from mtrl.agents.advantages import by_task, normalized, over_time, with_linear_baseline
 from mtrl.agents.gaussian import Gaussian
 from mtrl.agents.ppo import PACE, PPO
 from mtrl.agents.ppo_config import PPOConfig
@@ -109,18 +109,6 @@ def test_advantages_and_targets_of_a_rollout(critic):
     assert torch.allclose(after, grouped(returns - advantage), atol=1e-5)
     assert torch.equal(rows["action"], by_task(rollout.action, TASKS))
     assert torch.equal(rows["log_prob"], by_task(rollout.log_prob, TASKS))
-
-
-def test_rewards_may_be_sharpened_near_the_highest():
-    reward = torch.tensor([[10.0, 0.0], [5.0, -5.0]])
-    assert torch.allclose(sharpened(reward, 2.0), torch.tensor([[10.0, 0.0], [3.75, -3.75]]))
-    assert torch.equal(sharpened(reward, 1.0), reward)
-    plain, sharp = (agent_of(gamma=0.0, advantages="none", reward_exponent=n) for n in (1.0, 2.0))
-    rollout, last, _ = rolled_out(plain, reward=lambda obs, action: 5.0 + 0.0 * obs[:, 0])
-    kept = rollout.reward.clone()
-    lost = plain.digest(rollout, last, 0.0)["advantage"] - sharp.digest(rollout, last, 0.0)["advantage"]
-    assert torch.allclose(lost, torch.full_like(lost, 5.0 - 3.75), atol=1e-5)
-    assert torch.equal(rollout.reward, kept)
 
 
 def test_rewards_are_scaled_before_anything_else():
