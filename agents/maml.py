@@ -221,10 +221,11 @@ class MAML(OnPolicyAlgorithm):
         number = ended.cumsum(dim=1) - ended.to(torch.int64)
         episodes, whole = self._episodes, seen.begins[:, :1]
         inner = whole & (number < episodes)
-        outer = whole & (number >= episodes) & (number < episodes + self.config.outer_episodes)
-        rows, cut = {}, self._inner_steps
+        first, cut = (0, 0) if self._pretrains else (episodes, self._inner_steps)
+        outer = whole & (number >= first) & (number < episodes + self.config.outer_episodes)
+        rows = {}
         obs, reward = seen.obs[:, :-1], rollout.reward.T
-        for name, held, steps in (("inner", inner, slice(0, cut)), ("outer", outer, slice(cut, None))):
+        for name, held, steps in (("inner", inner, slice(self._inner_steps)), ("outer", outer, slice(cut, None))):
             part = [value[:, steps] for value in (obs, reward, ended, held)]
             values = (part[0], rollout.action.movedim(1, 0)[:, steps], rollout.log_prob.T[:, steps])
             lesson = Lesson(*values, self._advantages(*part), part[3].to(torch.float32))
