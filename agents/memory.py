@@ -1,4 +1,4 @@
-"""Memory for networks: gated recurrent units before any network, over the steps of a trial."""
+"""Memory for any network, over the steps of a trial: gated recurrent units before it, and the best moment yet."""
 
 import math
 
@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mtrl.parts.network import GroupTasks, Inputs, Network, NetworkAround, Outputs
+from mtrl.vector.trials import BEGINS, ENDED, REWARD
 
 from .networks.layers import Linear
 
@@ -42,24 +43,68 @@ class GRU(nn.Module):
         return candidate + gate * (hidden - candidate)
 
 
+class Recall:
+    """What was seen when the reward of a trial was the highest yet, and that reward; of equals the mean.
+
+    Memory of single moments beside a recurrent one: Ritter et al., "Been There, Done That: Meta-Learning with Episodic
+    Recall", ICML 2018; here there is one moment for a trial, and no choice to be learned.
+
+    Args:
+        shown: Numbers that the environment shows, the first of an input; 0: nothing is recalled.
+    """
+
+    def __init__(self, shown: int) -> None:
+        self._shown = shown
+        self.width = shown + 2 if shown else 0
+
+    @torch.no_grad()
+    def __call__(self, x: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
+        """What is held after a step: what the environment showed, the reward, and 1 / n for the mean of n; 0: nothing.
+
+        Args:
+            x: `[..., in]`, an observation of `Trials`.
+            held: `[..., width]`, before it, and nothing of another trial.
+        """
+        if not self._shown:
+            return held
+        reward, ended, begins = (x[..., place].unsqueeze(-1) for place in (REWARD, ENDED, BEGINS))
+        mean, best, share = held.split([self._shown, 1, 1], dim=-1)
+        alike = (reward == best) & (share > 0)
+        share = torch.where(alike, share / (1.0 + share), torch.ones_like(share))
+        found = torch.cat([torch.lerp(mean, x[..., : self._shown], share), reward, share], dim=-1)
+        # With the last reward of an episode the beginning of the next is seen.
+        better = (ended + begins == 0) & (alike | (reward > best) | (held[..., -1:] == 0))
+        return torch.where(better, found, held)
+
+
 class WithMemory(NetworkAround):
     """A network that sees a memory of the trial beside its input, whose last number says where a trial begins.
 
     Args:
-        body: Takes the input and the memory, `fan_in + width` numbers.
+        body: Takes the input and the memory, `fan_in + width` numbers, and what is recalled.
         fan_in: Numbers in.
         width: Units of the memory.
         steps: Of a sequence; samples that go in are so many steps of some worlds, sorted by step.
-        place: Of its memory among those that stand beside the input of a sequence, each of `width` numbers.
+        place: Of its memory among those that stand beside the input of a sequence, each with what it recalls.
         generator: Draws the initial weights.
+        recall: What it recalls beside its units; None: nothing.
     """
 
     def __init__(
-        self, body: Network, fan_in: int, width: int, steps: int, place: int, generator: torch.Generator
+        self,
+        body: Network,
+        fan_in: int,
+        width: int,
+        steps: int,
+        place: int,
+        generator: torch.Generator,
+        recall: Recall | None = None,
     ) -> None:
         super().__init__(body)
         self.gru, self._fan_in, self._steps = GRU(fan_in, width, generator), fan_in, steps
-        self._before = slice(fan_in + place * width, fan_in + (place + 1) * width)
+        self._recall = recall or Recall(0)
+        whole = width + self._recall.width
+        self._before = slice(fan_in + place * whole, fan_in + (place + 1) * whole)
 
     def forward(self, x: Inputs, task_id: GroupTasks) -> Outputs:
         """`[group, step * world, in + memories]` to `[copies, group, step * world, out]`.
@@ -70,21 +115,29 @@ class WithMemory(NetworkAround):
 
     def sequence(self, x: Inputs, task_id: GroupTasks, steps: int) -> tuple[Outputs, torch.Tensor]:
         """The same for another number of steps; and the memory after each, `[group, step, world, width]`."""
-        x, hidden = x[..., : self._fan_in], x[:, : x.shape[1] // steps, self._before]
+        x, memory = x[..., : self._fan_in], x[:, : x.shape[1] // steps, self._before]
         # Taken apart at once: the gradient of one step by its index would be as large as all of them.
         given = self._given(x).unflatten(1, (steps, -1)).unbind(1)
-        keep = (1.0 - x[..., -1:]).unflatten(1, (steps, -1)).unbind(1)
+        seen = x.unflatten(1, (steps, -1)).unbind(1)
         each = []
-        for now, kept in zip(given, keep, strict=True):
-            hidden = self.gru(now, hidden * kept)
-            each.append(hidden)
-        memory = torch.stack(each, dim=1)
-        return self.body(torch.cat([x, memory.flatten(1, 2)], dim=-1), task_id), memory
+        for now, told in zip(given, seen, strict=True):
+            memory = self._after(now, told, memory)
+            each.append(memory)
+        memories = torch.stack(each, dim=1)
+        return self.body(torch.cat([x, memories.flatten(1, 2)], dim=-1), task_id), memories
 
-    def step(self, x: Inputs, hidden: torch.Tensor, task_id: GroupTasks) -> tuple[Outputs, torch.Tensor]:
+    def step(self, x: Inputs, memory: torch.Tensor, task_id: GroupTasks) -> tuple[Outputs, torch.Tensor]:
         """One step of some worlds, `[group, world, in]`, with the memory before it: what comes out, and the memory."""
-        hidden = self.gru(self._given(x), hidden * (1.0 - x[..., -1:]))
-        return self.body(torch.cat([x, hidden], dim=-1), task_id), hidden
+        memory = self._after(self._given(x), x, memory)
+        return self.body(torch.cat([x, memory], dim=-1), task_id), memory
+
+    def _after(self, given: torch.Tensor, x: Inputs, memory: torch.Tensor) -> torch.Tensor:
+        """The memory after a step with this input, of which the units are given `given`."""
+        memory = memory * (1.0 - x[..., -1:])
+        if not self._recall.width:
+            return self.gru(given, memory)
+        units, held = memory.split([self.gru.width, self._recall.width], dim=-1)
+        return torch.cat([self.gru(given, units), self._recall(x, held)], dim=-1)
 
     def _given(self, x: Inputs) -> torch.Tensor:
         return self.gru.inputs(x.unsqueeze(0)).squeeze(0)

@@ -21,7 +21,7 @@ from mtrl.vector.trials import REWARD, TOLD
 
 from .advantages import by_task
 from .holding import Holding, decisions_of
-from .memory import WithMemory
+from .memory import Recall, WithMemory
 from .meta_checks import refuse_own_parts, refuse_several_processes
 from .ppo import PPO
 from .rl2_config import RL2Config, places_in
@@ -38,9 +38,11 @@ class RL2(PPO):
 
     config: RL2Config
     _remembered: torch.Tensor | None = None
-    """`[env, unit]`, of the worlds that are acted in."""
+    """`[env, width]`, of the worlds that are acted in."""
+    _width: int
+    """Numbers of a memory: its units, and what it recalls."""
     _carried: torch.Tensor | None = None
-    """`[env, 2 * unit]`, memories of actor and critics before the first step of the rollout."""
+    """`[env, 2 * width]`, memories of actor and critics before the first step of the rollout."""
     _adapting: torch.Tensor | None = None
     """`[env]` bool, where actions are sampled whatever is asked for; None: nowhere."""
     _late: torch.Tensor | None = None
@@ -48,12 +50,13 @@ class RL2(PPO):
     _input_scale: torch.Tensor
     """`[obs]`, see `_build_input_scale`."""
     _judged: torch.Tensor
-    """`[env, unit]`, the critics' memory after the last step of the newest rollout."""
+    """`[env, width]`, the critics' memory after the last step of the newest rollout."""
 
     def _build_networks(self, seed: int) -> tuple[Network, Network]:
         refuse_several_processes(self.problem, "RL2")
-        problem, width = self.problem, self.config.memory
-        fan_in = problem.obs_mask.shape[1]
+        problem, fan_in = self.problem, self.problem.obs_mask.shape[1]
+        recall = Recall(self._shown if self.config.recall else 0)
+        width = self._width = self.config.memory + recall.width
         self._input_scale, self._holding = self._build_input_scale(), Holding(self.config.hold)
         beside = torch.ones((problem.num_tasks, width), dtype=torch.bool, device=problem.obs_mask.device)
         seen = dataclasses.replace(problem, obs_mask=torch.cat([problem.obs_mask, beside], dim=1))
@@ -62,19 +65,23 @@ class RL2(PPO):
         for body, config in zip(bodies, (self.config.actor, self.config.critic), strict=True):
             refuse_own_parts(body, config)
         actor, critics = (
-            WithMemory(body, fan_in, width, self.config.decisions, place, generator).to(problem.device)
+            WithMemory(body, fan_in, self.config.memory, self.config.decisions, place, generator, recall)
             for place, body in enumerate(bodies)
         )
-        return actor, critics
+        return actor.to(problem.device), critics.to(problem.device)
+
+    @property
+    def _shown(self) -> int:
+        """Numbers of an observation that are the environment's."""
+        return self.problem.obs_mask.shape[1] - self.problem.action_mask.shape[1] - TOLD
 
     def _build_input_scale(self) -> torch.Tensor:
         """`[obs]`, what each number of an observation is multiplied with before networks see it; 0: they do not."""
-        problem = self.problem
-        shown, places = problem.obs_mask.shape[1] - problem.action_mask.shape[1] - TOLD, places_in(self.config.unseen)
-        if places and max(places) >= shown:
+        problem, places = self.problem, places_in(self.config.unseen)
+        if places and max(places) >= self._shown:
             raise UserError(
-                f"--algorithm.unseen names place {max(places)} of an observation of {shown} numbers: "
-                f"give 0 to {shown - 1}"
+                f"--algorithm.unseen names place {max(places)} of an observation of {self._shown} numbers: "
+                f"give 0 to {self._shown - 1}"
             )
         scale = torch.ones(problem.obs_mask.shape[1], device=problem.device)
         scale[places], scale[REWARD] = 0.0, self.config.reward_seen
@@ -94,7 +101,7 @@ class RL2(PPO):
         task_id = groups.task_id.clamp(max=self.problem.num_tasks - 1)  # tasks never met may be more
         rows, actor = self._normal(groups.split(obs), task_id), cast(WithMemory, self.actor)
         if self._remembered is None or len(self._remembered) != len(obs):
-            self._remembered = torch.zeros((len(obs), self.config.memory), device=obs.device)
+            self._remembered = torch.zeros((len(obs), self._width), device=obs.device)
         outputs, memory = actor.step(rows, groups.split(self._remembered), task_id)
         self._remembered = groups.join(memory)
         return outputs[0], self._mask[task_id].unsqueeze(1)
@@ -157,9 +164,9 @@ class RL2(PPO):
                 f"{self.minibatches} parts of whole sequences: give fewer parts, or more --slots-per-task"
             )
         if self._carried is None:
-            self._carried = torch.zeros((len(last_obs), 2 * self.config.memory), device=last_obs.device)
+            self._carried = torch.zeros((len(last_obs), 2 * self._width), device=last_obs.device)
         rollout, last_obs, self._late = decisions_of(rollout, last_obs, self._late, self.config.hold)
-        critics = self._carried[:, self.config.memory :]
+        critics = self._carried[:, self._width :]
         rows = super().digest(rollout, last_obs, progress)
         if self.config.baseline == "linear":
             rows["obs"] = self._with_memories(rows["obs"], self._carried)
@@ -169,7 +176,7 @@ class RL2(PPO):
         return {name: row.unflatten(1, (steps, -1)).movedim(2, 1) for name, row in rows.items()}
 
     def _with_memories(self, rows: torch.Tensor, memories: torch.Tensor) -> torch.Tensor:
-        """`[task, sample, obs]`, samples sorted by step, with every world's memories, `[env, 2 * unit]`, beside."""
+        """`[task, sample, obs]`, samples sorted by step, with every world's memories, `[env, 2 * width]`, beside."""
         beside = memories.unflatten(0, (len(rows), -1))
         return torch.cat([rows, beside.repeat(1, rows.shape[1] // beside.shape[1], 1)], dim=-1)
 

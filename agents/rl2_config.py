@@ -21,6 +21,8 @@ class RL2Config(PPOConfig):
     hold: int = 1
     """Steps that an action is repeated for. Memory, `gamma` and `gae_lambda` count decisions, of which there are fewer,
     and the reward of one is the mean of its steps."""
+    recall: bool = False
+    """Networks also see what was observed when the reward of the trial was the highest yet, and that reward."""
     sampled_adaptation: bool = False
     """Evaluations sample actions in the episodes for adaptation, and take the most likely ones in those after them
     alone: what is tried by chance may tell more of the goal."""

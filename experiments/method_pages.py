@@ -45,7 +45,7 @@ PAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "pearl": ((), ("pearl-small",)),
     "popart": (("popart",), ("popart-small",)),
     "ppo": ((), ("ppo-small", "toppo-small")),
-    "rl2": ((), ("rl2-small",)),
+    "rl2": ((), ("rl2-small", "rl2-recall-small")),
     "scales": ((), ("brc-small", "ars-small")),
     "simba-v2": (("simba_v2",), ("simba-v2-small",)),
     "soft-modules": (("soft_modules",), ("soft-modules-small",)),

@@ -12,17 +12,17 @@ from mtrl.errors import UserError
 from mtrl.ranks import Ranks
 from mtrl.runner.experiment import prepare
 
+RL2 = {
+    "rollout_steps": 40,
+    "minibatches": 2,
+    "memory": 8,
+    "actor": {"width": 16},
+    "critic": {"width": 16},
+    "final_learning_rate": 1.0,  # what falls towards the end of a run is another for a shorter one
+}
 SMALL = {
-    "rl2-small": {
-        "algorithm": {
-            "rollout_steps": 40,
-            "minibatches": 2,
-            "memory": 8,
-            "actor": {"width": 16},
-            "critic": {"width": 16},
-            "final_learning_rate": 1.0,  # what falls towards the end of a run is another for a shorter one
-        }
-    },
+    "rl2-small": {"algorithm": RL2},
+    "rl2-recall-small": {"algorithm": RL2},
     "maml-small": {"algorithm": {"outer_episodes": 1}},
     "fine-tuned-small": {"algorithm": {"outer_episodes": 1}},
     "pearl-small": {

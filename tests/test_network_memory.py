@@ -4,22 +4,26 @@ import pytest
 import torch
 from test_networks_sharing import network_of
 
-from mtrl.agents.memory import GRU, WithMemory
+from mtrl.agents.memory import GRU, Recall, WithMemory
 from mtrl.parts.network import NetworkShape, call_network, split_parameters
 
-STEPS, WORLDS, IN, WIDTH, TASKS = 5, 3, 4, 6, 2
-SHAPE = NetworkShape(TASKS, IN + WIDTH, 2, copies=2, head_scale=0.1)
+STEPS, WORLDS, IN, WIDTH, TASKS = 5, 3, 5, 6, 2
+recalling = pytest.mark.parametrize("shown", [0, 2])
+"""How many of the five numbers of an input are recalled; after two come reward, end of an episode, begin of a trial."""
 
 
-def memory_network(name="one_hot", seed=0):
-    body = network_of(name, SHAPE, width=8, depth=1)
-    return WithMemory(body, IN, WIDTH, STEPS, 1, torch.Generator().manual_seed(seed))
+def memory_network(name="one_hot", seed=0, shown=0):
+    recall = Recall(shown)
+    shape = NetworkShape(TASKS, IN + WIDTH + recall.width, 2, copies=2, head_scale=0.1)
+    body = network_of(name, shape, width=8, depth=1)
+    return WithMemory(body, IN, WIDTH, STEPS, 1, torch.Generator().manual_seed(seed), recall)
 
 
 def sequences(begins=((0, 0), (2, 1))):
     """`[task, step, world, in]`; the last number says where trials begin, in the first step of all and where given."""
     x = torch.randn(TASKS, STEPS, WORLDS, IN, generator=torch.Generator().manual_seed(1))
-    x[..., -1] = 0.0
+    x[..., -2:] = 0.0
+    x[:, 3, 0, -2] = 1.0
     for step, world in begins:
         x[:, step, world, -1] = 1.0
     return x
@@ -27,8 +31,9 @@ def sequences(begins=((0, 0), (2, 1))):
 
 def samples(x, before=None):
     """Sequences as networks take them, with two memories beside; that before them is the second."""
-    others = torch.full((*x.shape[:3], 2 * WIDTH), 9.0, dtype=x.dtype)
-    others[:, 0, :, WIDTH:] = 0.0 if before is None else before
+    width = WIDTH if before is None else before.shape[-1]
+    others = torch.full((*x.shape[:3], 2 * width), 9.0, dtype=x.dtype)
+    others[:, 0, :, width:] = 0.0 if before is None else before
     return torch.cat([x, others], dim=-1).flatten(1, 2)
 
 
@@ -46,39 +51,67 @@ def test_units_are_those_of_torch():
         assert torch.allclose(hidden[0], right[step], atol=1e-6)
 
 
+def remembered(shown):
+    """`[task, world, width]`; what is recalled, if anything is, was paid 0.1 more than nothing."""
+    memory = torch.rand((TASKS, WORLDS, WIDTH + Recall(shown).width))
+    if shown:
+        memory[..., -2], memory[..., -1] = 0.1, 1.0
+    return memory
+
+
+@recalling
 @pytest.mark.parametrize("name", ["one_hot", "multi_head", "film"])
-def test_a_sequence_is_its_steps_one_by_one(name):
-    network, x, task_id = memory_network(name), sequences(), torch.arange(TASKS)
-    hidden = torch.rand((TASKS, WORLDS, WIDTH))  # of world 0 forgotten at once, since its trial begins
+def test_a_sequence_is_its_steps_one_by_one(name, shown):
+    network, x, task_id = memory_network(name, shown=shown), sequences(), torch.arange(TASKS)
+    hidden = remembered(shown)  # of world 0 forgotten at once, since its trial begins
     whole, memory = network.sequence(samples(x, hidden), task_id, STEPS)
     for step in range(STEPS):
         outputs, hidden = network.step(x[:, step], hidden, task_id)
         assert torch.allclose(outputs, whole.unflatten(2, (STEPS, WORLDS))[:, :, step], atol=1e-6)
         assert torch.allclose(hidden, memory[:, step], atol=1e-6)
-    empty = network(samples(x), task_id)
+    empty = network(samples(x, torch.zeros_like(hidden)), task_id)
     assert torch.equal(empty[:, :, 0], whole[:, :, 0]) and not torch.allclose(empty[:, :, 1], whole[:, :, 1])
 
 
-def test_a_sequence_in_parts_is_the_whole():
-    network, x, task_id = memory_network(), sequences(), torch.arange(TASKS)
-    whole, _ = network.sequence(samples(x), task_id, STEPS)
-    first, memory = network.sequence(samples(x[:, :3]), task_id, 3)
+@recalling
+def test_a_sequence_in_parts_is_the_whole(shown):
+    network, x, task_id = memory_network(shown=shown), sequences(), torch.arange(TASKS)
+    nothing = torch.zeros_like(remembered(shown))
+    whole, _ = network.sequence(samples(x, nothing), task_id, STEPS)
+    first, memory = network.sequence(samples(x[:, :3], nothing), task_id, 3)
     second, _ = network.sequence(samples(x[:, 3:], memory[:, -1]), task_id, STEPS - 3)
     assert torch.allclose(torch.cat([first, second], dim=2), whole, atol=1e-6)
 
 
-def test_nothing_is_remembered_across_the_beginning_of_a_trial():
-    network, task_id = memory_network(), torch.arange(TASKS)
-    x = sequences()
+def test_the_best_moment_of_a_trial_is_recalled():
+    recall, zeros = Recall(2), torch.zeros(1, 4)
+    seen = [(1.0, 2.0, -3.0), (3.0, 4.0, -1.0), (5.0, 6.0, -2.0), (7.0, 8.0, -1.0)]
+    held, found = zeros, []
+    for now in seen:
+        held = recall(torch.tensor([[*now, 0.0, 0.0]]), held)
+        found.append(held[0].tolist())
+    assert found == [[*seen[0], 1.0], [*seen[1], 1.0], [*seen[1], 1.0], [5.0, 6.0, -1.0, 0.5]]
+    third = recall(torch.tensor([[8.0, 9.0, -1.0, 0.0, 0.0]]), held)[0]
+    assert torch.allclose(third, torch.tensor([6.0, 7.0, -1.0, 1 / 3]))  # of equals the mean
+    # What is seen as an episode ends is the next one's beginning, and as a trial begins nothing has been paid.
+    for flags in ((1.0, 0.0), (0.0, 1.0)):
+        assert torch.equal(recall(torch.tensor([[0.0, 0.0, 9.0, *flags]]), held), held)
+    assert torch.equal(recall(torch.tensor([[0.0, 0.0, 9.0, 0.0, 1.0]]), zeros), zeros)
+
+
+@recalling
+def test_nothing_is_remembered_across_the_beginning_of_a_trial(shown):
+    network, task_id = memory_network(shown=shown), torch.arange(TASKS)
+    x, nothing = sequences(), torch.zeros_like(remembered(shown))
     other = x.clone()
     other[:, :2, 1] += 1.0
-    other[..., -1] = x[..., -1]
-    one, two = (network(samples(each), task_id).unflatten(2, (STEPS, WORLDS)) for each in (x, other))
+    other[..., -2:] = x[..., -2:]
+    one, two = (network(samples(each, nothing), task_id).unflatten(2, (STEPS, WORLDS)) for each in (x, other))
     assert torch.equal(one[:, :, 2:, 1], two[:, :, 2:, 1])  # world 1 begins anew at step 2
     assert not torch.allclose(one[:, :, 1, 1], two[:, :, 1, 1])
     other = x.clone()
-    other[:, 0, 2, :-1] += 1.0
-    later = network(samples(other), task_id).unflatten(2, (STEPS, WORLDS))
+    other[:, 0, 2, :-2] += 1.0
+    later = network(samples(other, nothing), task_id).unflatten(2, (STEPS, WORLDS))
     assert not torch.allclose(one[:, :, -1, 2], later[:, :, -1, 2])  # world 2 remembers to the end
 
 

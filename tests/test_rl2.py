@@ -6,6 +6,7 @@ import pytest
 import torch
 from hidden_arms import ARMS, HIDDEN_ARM
 from runner_toys import InlineVectorEnv, tensors_differ, tiny_config, without_clock
+from test_maml import points
 
 import mtrl
 from mtrl.agents.rl2 import RL2
@@ -78,17 +79,19 @@ def test_the_best_strategy_is_found_and_kept_in_evaluation():
 
 
 @pytest.mark.parametrize(("steps", "hold"), [(12, 1), (3, 1), (5, 1), (12, 2), (9, 3), (5, 5), (10, 5)])
-def test_what_is_learned_from_is_what_was_done(steps, hold):
+@pytest.mark.parametrize("recall", [False, True])
+def test_what_is_learned_from_is_what_was_done(steps, hold, recall):
     # Trials of four steps; rollouts are some of them, or parts with what was remembered before. A decision may stand
     # for steps of two trials, and is told at the next one that a trial began.
-    loop = loop_of(arms(4), rollout_steps=steps, minibatches=1, epochs=1, hold=hold)
-    reports, digests = [], []
+    env = points(1, worlds=WORLDS) if recall else arms(4)  # a world of arms shows nothing that could be recalled
+    loop = loop_of(env, rollout_steps=steps, minibatches=1, epochs=1, hold=hold, recall=recall)
+    reports, digests, actions = [], [], loop.env.action_mask.shape[1]
     update, digest = loop.algorithm.update, loop.algorithm.digest
     loop.algorithm.update = lambda rows: reports.append(update(rows)) or reports[-1]
     loop.algorithm.digest = lambda *given: digests.append(digest(*given)) or digests[-1]
     for _ in range(4 * steps):
         loop.advance()
-    assert [tuple(rows["action"].shape) for rows in digests] == [(1, WORLDS, steps // hold, ARMS)] * 4
+    assert [tuple(rows["action"].shape) for rows in digests] == [(1, WORLDS, steps // hold, actions)] * 4
     for report in reports:  # each update is the first after its rollout, so the policy is the one that acted
         assert abs(float(report["kl"])) < 1e-6 and float(report["clipped"]) == 0.0
 
@@ -138,8 +141,9 @@ def register_tiny_rl2(hold=1):
     """A small RL2 on a toy task, once in a process."""
     name = f"tiny-rl2-{hold}" if hold > 1 else "tiny-rl2"
     if name not in AGENTS:
-        # parts of a trial of 20 steps; the one that holds samples in evaluations, too
-        settings = config(rollout_steps=7, memory=8, hold=hold, sampled_adaptation=hold > 1)
+        # parts of a trial of 20 steps; the one that holds recalls, and samples in evaluations
+        more = {"hold": hold, "recall": hold > 1, "sampled_adaptation": hold > 1}
+        settings = config(rollout_steps=7, memory=8, **more)
         base = AGENTS.get("toy").defaults
         small = dataclasses.replace(base, agent=name, algorithm=settings, trial=TrialConfig(2, 1), warmup_steps=0)
         AGENTS.register(name, AgentPreset(name, small, RL2, "none", "tests"), "small RL2")

@@ -62,6 +62,18 @@ SMALL = replace(
         critic_learning_rate=1e-3,
     ),
 )
+# Noise begins beyond its bound, where it has no gradient, and so stays: by chance ever better moments are found.
+_recalling = {"recall": True, "sampled_adaptation": True, "initial_log_std": -0.5, "max_log_std": -1.0}
+RECALL_WHOLE, RECALL_SMALL = (
+    replace(
+        base,
+        agent=base.agent.replace("rl2", "rl2-recall"),
+        random_progress=True,
+        trial=TrialConfig(learned=5),
+        algorithm=replace(base.algorithm, rollout_steps=500, **_recalling),
+    )
+    for base in (WHOLE, SMALL)
+)
 MAML_WHOLE = RunConfig(
     agent="maml",
     slots_per_task=20,
@@ -120,12 +132,15 @@ PEARL_SMALL = replace(
     ),
 )
 _DUAN = "Duan et al., RL2, 2016; Schulman et al., PPO, 2017; settings of this project"
+_RITTER = "Duan et al., RL2, 2016; after Ritter et al., Been There, Done That, 2018; settings of this project"
 _FINN = "Finn et al., MAML, 2017; Schulman et al., TRPO, 2015; Yu et al., Meta-World, 2019"
 _PLAIN = "Schulman et al., TRPO, 2015; the baseline of Finn et al., MAML, 2017"
 _RAKELLY = "Rakelly et al., PEARL, 2019; settings of this project"
 for _defaults, _agent, _source, _description in (
     (WHOLE, RL2, _DUAN, "RL2: a policy with memory learns over ten episodes what the task and its goal are"),
     (SMALL, RL2, _DUAN, "small form of rl2 for a laptop, which learns from trials of four episodes"),
+    (RECALL_WHOLE, RL2, _RITTER, "rl2 that also sees, in every step, the best moment of the trial yet"),
+    (RECALL_SMALL, RL2, _RITTER, "small form of rl2-recall for a laptop"),
     (MAML_WHOLE, MAML, _FINN, "MAML: weights from which one gradient step on ten episodes leads to a good policy"),
     (MAML_SMALL, MAML, _FINN, "small form of maml for a laptop, which learns from trials of three episodes"),
     (TUNED_WHOLE, MAML, _PLAIN, "one policy for all tasks by TRPO, fine-tuned by one gradient step on ten episodes"),
