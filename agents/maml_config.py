@@ -29,9 +29,9 @@ class MAMLConfig:
     first_order: bool = False
     """Take that step for a constant where the outer gradient goes through it."""
     pretrain: float = 0.0
-    """Share of the run in which training leaves the inner step out and learns what is best for all tasks: a large step
-    takes a policy that can do nothing yet far off. 1: all of it, the baseline that learning to adapt is compared with.
-    Evaluations take the step in any case."""
+    """Share of the run in which training leaves the inner step out and learns from all episodes what is best for all
+    tasks: a large step takes a policy that can do nothing yet far off. 1: all of it, the baseline that learning to
+    adapt is compared with. Evaluations take the step in any case."""
     outer_episodes: int = 10
     """Episodes with adapted weights in each world, which the outer step is learned from."""
     hold: int = 1

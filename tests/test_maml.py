@@ -317,6 +317,19 @@ def test_the_inner_step_may_be_left_out_at_first():
     assert tensors_differ(loop.algorithm.weights(), whole.algorithm.weights()) != ""
 
 
+@pytest.mark.parametrize(("pretrain", "episodes"), [(0.0, OUTER), (1.0, EPISODES + OUTER)])
+def test_without_the_inner_step_the_outer_one_looks_at_all_episodes(pretrain, episodes):
+    loop, rows = loop_of(pretrain=pretrain), []
+    digest = loop.algorithm.digest
+    loop.algorithm.digest = lambda *given: rows.append(digest(*given)) or rows[-1]
+    while not rows:
+        loop.advance()
+    assert rows[0]["outer/weight"].shape == (1, WORLDS, episodes * HORIZON)
+    assert bool((rows[0]["outer/weight"] == 1.0).all()) and bool((rows[0]["inner/weight"] == 1.0).all())
+    mean = rows[0]["outer/advantage"].mean(dim=2)
+    assert torch.allclose(mean, torch.zeros_like(mean), atol=1e-5)
+
+
 def played(agent):
     """It as it plays, after the episodes that it adapts on."""
     player, env = agent.player(), points()
