@@ -65,15 +65,13 @@ class Recall:
             x: `[..., in]`, an observation of `Trials`.
             held: `[..., width]`, before it, and nothing of another trial.
         """
-        if not self._shown:
-            return held
         reward, ended, begins = (x[..., place].unsqueeze(-1) for place in (REWARD, ENDED, BEGINS))
         mean, best, share = held.split([self._shown, 1, 1], dim=-1)
-        alike = (reward == best) & (share > 0)
-        share = torch.where(alike, share / (1.0 + share), torch.ones_like(share))
+        known = share > 0
+        share = torch.where(known & (reward == best), share / (1.0 + share), 1.0)
         found = torch.cat([torch.lerp(mean, x[..., : self._shown], share), reward, share], dim=-1)
         # With the last reward of an episode the beginning of the next is seen.
-        better = (ended + begins == 0) & (alike | (reward > best) | (held[..., -1:] == 0))
+        better = (ended + begins == 0) & (~known | (reward >= best))
         return torch.where(better, found, held)
 
 
@@ -87,7 +85,7 @@ class WithMemory(NetworkAround):
         steps: Of a sequence; samples that go in are so many steps of some worlds, sorted by step.
         place: Of its memory among those that stand beside the input of a sequence, each with what it recalls.
         generator: Draws the initial weights.
-        recall: What it recalls beside its units; None: nothing.
+        recall: What it recalls beside its units.
     """
 
     def __init__(
@@ -98,12 +96,11 @@ class WithMemory(NetworkAround):
         steps: int,
         place: int,
         generator: torch.Generator,
-        recall: Recall | None = None,
+        recall: Recall,
     ) -> None:
         super().__init__(body)
         self.gru, self._fan_in, self._steps = GRU(fan_in, width, generator), fan_in, steps
-        self._recall = recall or Recall(0)
-        whole = width + self._recall.width
+        self._recall, whole = recall, width + recall.width
         self._before = slice(fan_in + place * whole, fan_in + (place + 1) * whole)
 
     def forward(self, x: Inputs, task_id: GroupTasks) -> Outputs:
